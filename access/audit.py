@@ -136,18 +136,20 @@ class Entry:
     def __hash__(self) -> int:
         return hash(self.leaf())
 
+    def parts(self) -> dict[str, Json]:
+        """The entry as JSON."""
+        return {
+            "actor": self.actor,
+            "at": stamp(self.at),
+            "details": self.details,
+            "kind": self.kind,
+            "subject": self.subject,
+            "type": ENTRY_TYPE,
+        }
+
     def leaf(self) -> bytes:
-        """The bytes that go into the tree; `Entry.read` gives the entry back."""
-        return canonical(
-            {
-                "actor": self.actor,
-                "at": stamp(self.at),
-                "details": self.details,
-                "kind": self.kind,
-                "subject": self.subject,
-                "type": ENTRY_TYPE,
-            }
-        )
+        """The bytes that go into the tree: the canonical form of `parts`. `Entry.read` gives the entry back."""
+        return canonical(self.parts())
 
     @classmethod
     def read(cls, leaf: bytes) -> Entry:
