@@ -23,6 +23,8 @@ from types import MappingProxyType
 from privacy.errors import Conflict, NotFound, Refused, Text
 from privacy.loss import Budget, Loss, epsilon_of
 
+NOTHING = Loss()
+
 
 class ReservationState(StrEnum):
     """Where money that was set aside stands."""
@@ -74,8 +76,8 @@ class Account:
     project: str | None
     budget: Budget
     limit: Loss
-    reserved: Loss = Loss()
-    spent: Loss = Loss()
+    reserved: Loss = NOTHING
+    spent: Loss = NOTHING
 
     @property
     def remaining(self) -> Loss:
@@ -91,9 +93,9 @@ class Account:
         return epsilon_of(float(loss.rho_fraction), self.budget.delta / 2)
 
 
-def opened(*, id: str, dataset: str, project: str | None, budget: Budget) -> Account:  # noqa: A002 - the noun's own field
-    """A new, empty account."""
-    return Account(id=id, dataset=dataset, project=project, budget=budget, limit=budget.limit)
+def opened(*, account: str, dataset: str, project: str | None, budget: Budget) -> Account:
+    """A new, empty account of that id."""
+    return Account(id=account, dataset=dataset, project=project, budget=budget, limit=budget.limit)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

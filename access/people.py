@@ -256,17 +256,17 @@ def token_hash(secret: str) -> str:
 def issue(
     owner: Principal,
     *,
-    id: str,
+    token_id: str,
     label: str,
     now: datetime,
     lifetime: timedelta,
-    entropy: Callable[[int], bytes],  # noqa: A002
+    entropy: Callable[[int], bytes],
 ) -> IssuedToken:
     """A fresh token for the owner with 32 bytes of entropy; at most a year old, or `LifetimeRefused`."""
     if not timedelta(seconds=1) <= lifetime <= LONGEST_LIFETIME:
         raise LifetimeRefused(seconds=int(lifetime.total_seconds()), longest=LONGEST_LIFETIME.days)
     secret = TOKEN_PREFIX + urlsafe_b64encode(entropy(32)).rstrip(b"=").decode()
     token = Token(
-        id=id, owner=owner.id, label=label, hash=token_hash(secret), created_at=now, expires_at=now + lifetime
+        id=token_id, owner=owner.id, label=label, hash=token_hash(secret), created_at=now, expires_at=now + lifetime
     )
     return IssuedToken(token=token, secret=secret)

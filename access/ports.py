@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
-from access.audit import Entry, SignedTreeHead, Signer
+from access.audit import Entry, Logged, SignedTreeHead, Signer
 from access.catalogue import Dataset, DatasetVersion
 from access.grants import AccessRequest, Grant, RequestState, Review
 from access.ledger import Account, LedgerEntry, Reservation
@@ -114,6 +114,10 @@ class IdempotencyReused(Conflict):
     hint = Text("Use a new key for a new request.", "新的请求请使用新的幂等键。")
 
 
+#: The most items one page may hold.
+LARGEST_PAGE = 500
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cursor:
     """Which page: at most `limit` items beyond `after` (the `next` of the page before; None begins)."""
@@ -122,11 +126,9 @@ class Cursor:
     after: str | None = None
     newest_first: bool = False
 
-    MOST = 500
-
     def __post_init__(self) -> None:
-        if not 1 <= self.limit <= self.MOST or not (self.after is None or _is_count(self.after)):
-            raise CursorMalformed(limit=self.limit, after=str(self.after)[:40], most=self.MOST)
+        if not 1 <= self.limit <= LARGEST_PAGE or not (self.after is None or _is_count(self.after)):
+            raise CursorMalformed(limit=self.limit, after=str(self.after)[:40], most=LARGEST_PAGE)
 
     @property
     def position(self) -> int | None:
@@ -222,7 +224,7 @@ class People(Protocol):
     def add_organisation(self, organisation: Organisation, *, entry: Entry) -> None:
         """Raises `NameTaken` when the name exists."""
 
-    def organisation(self, id: str) -> Organisation | None:  # noqa: A002 - the noun's own field
+    def organisation(self, key: str) -> Organisation | None:
         """By id."""
 
     def organisations(self, cursor: Cursor) -> Slice[Organisation]:
@@ -231,7 +233,7 @@ class People(Protocol):
     def add_principal(self, principal: Principal, *, password_hash: str | None, entry: Entry) -> None:
         """Raises `NameTaken` when the login exists. Without a hash nobody signs in with a password."""
 
-    def principal(self, id: str) -> Principal | None:  # noqa: A002
+    def principal(self, key: str) -> Principal | None:
         """By id."""
 
     def principal_by_login(self, login: str) -> Principal | None:
@@ -252,16 +254,16 @@ class People(Protocol):
     def add_token(self, token: Token, *, entry: Entry) -> None:
         """Keep the token's hash."""
 
-    def token(self, id: str) -> Token | None:  # noqa: A002
+    def token(self, key: str) -> Token | None:
         """By id."""
 
-    def token_by_hash(self, hash: str) -> Token | None:  # noqa: A002
+    def token_by_hash(self, digest: str) -> Token | None:
         """By the SHA-256 of a secret; expired and revoked ones too."""
 
     def tokens_of(self, principal: str, cursor: Cursor) -> Slice[Token]:
         """All of one principal."""
 
-    def revoke_token(self, id: str, at: datetime, *, entry: Entry) -> None:  # noqa: A002
+    def revoke_token(self, key: str, at: datetime, *, entry: Entry) -> None:
         """Stop it for good. Repeating it keeps the first time."""
 
     def add_project(self, project: Project, *, entry: Entry) -> None:
@@ -326,7 +328,7 @@ class Requests(Protocol):
     def add(self, request: AccessRequest, *, entry: Entry) -> None:
         """Keep a new request."""
 
-    def get(self, id: str) -> AccessRequest | None:  # noqa: A002
+    def get(self, key: str) -> AccessRequest | None:
         """By id."""
 
     def list(
@@ -350,7 +352,7 @@ class Grants(Protocol):
     def add(self, grant: Grant, *, entry: Entry) -> None:
         """Keep a new grant."""
 
-    def get(self, id: str) -> Grant | None:  # noqa: A002
+    def get(self, key: str) -> Grant | None:
         """By id."""
 
     def newest(self, project: str, dataset: str) -> Grant | None:
@@ -369,7 +371,7 @@ class Ledger(Protocol):
     def open(self, account: Account, *, entry: Entry) -> None:
         """Keep a new account; one per (dataset, project), one per (dataset, None). Writes the line OPENED."""
 
-    def account(self, id: str) -> Account | None:  # noqa: A002
+    def account(self, key: str) -> Account | None:
         """By id."""
 
     def find(self, dataset: str, project: str | None) -> Account | None:
@@ -396,7 +398,7 @@ class Ledger(Protocol):
     def void(self, reservation: str, *, at: datetime, entry: Entry) -> None:
         """Give back what was set aside, once; raises `AlreadyClosed` the second time. Writes one line VOIDED on each."""
 
-    def reservation(self, id: str) -> Reservation | None:  # noqa: A002
+    def reservation(self, key: str) -> Reservation | None:
         """By id."""
 
     def reservation_of(self, job: str) -> Reservation | None:
@@ -418,7 +420,7 @@ class Answers(Protocol):
     def of_job(self, job: str) -> StoredAnswer | None:
         """The answer a job left."""
 
-    def get(self, id: str) -> StoredAnswer | None:  # noqa: A002
+    def get(self, key: str) -> StoredAnswer | None:
         """By id."""
 
 
@@ -428,7 +430,7 @@ class Receipts(Protocol):
     def add(self, receipt: StoredReceipt, *, entry: Entry) -> int:
         """Keep the envelope; `entry` carries its digest. Returns the entry's index in the log, which is stored with it."""
 
-    def get(self, id: str) -> StoredReceipt | None:  # noqa: A002
+    def get(self, key: str) -> StoredReceipt | None:
         """By id."""
 
     def of_job(self, job: str) -> StoredReceipt | None:
@@ -466,8 +468,8 @@ class Log(Protocol):
     def entries(self, cursor: Cursor) -> Slice[tuple[int, Entry]]:
         """Entries with their index; a cursor's position is an index."""
 
-    def stream(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
-        """All leaves from `start`, (index, leaf bytes), in bounded memory: for re-checking the whole log."""
+    def stream(self, start: int = 0) -> Iterator[Logged]:
+        """All entries from `start` as stored, in bounded memory: for re-checking the whole log."""
 
     def head(self) -> SignedTreeHead | None:
         """The newest signed tree head, None for an empty log. Inside a writing transaction: as it began."""

@@ -12,12 +12,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from access.audit import Entry
+from access.audit import Entry, Json
+from access.people import Principal
 from access.policy import Decision, Request, decide
 from access.ports import Clock, Cursor, Entropy, Passwords, Registry, Signer, Slice, Unit, fresh_id
 from compute.jobs import Job, Progress, State, StatusCode
 from compute.ports import Engine, Ingest, Limits, Queue, Vault
 from privacy.errors import NotFound
+
+#: The actor of what no person did.
+SYSTEM = "system"
 
 
 class Jobs(Protocol):
@@ -26,7 +30,7 @@ class Jobs(Protocol):
     def add(self, job: Job, *, entry: Entry) -> None:
         """Keep a new job in the state it comes in."""
 
-    def get(self, id: str) -> Job | None:  # noqa: A002 - the noun's own field
+    def get(self, key: str) -> Job | None:
         """By id."""
 
     def list(
@@ -41,22 +45,22 @@ class Jobs(Protocol):
     ) -> Slice[Job]:
         """Filtered; `member` means jobs of projects with this member."""
 
-    def claim(self, id: str, *, now: datetime, entry: Entry) -> Job | None:  # noqa: A002
+    def claim(self, key: str, *, now: datetime, entry: Entry) -> Job | None:
         """The job as the next attempt holds it, or None (and then the entry is not appended)."""
 
-    def renew(self, id: str, attempt: int, *, now: datetime, progress: Progress | None = None) -> Job:  # noqa: A002
+    def renew(self, key: str, attempt: int, *, now: datetime, progress: Progress | None = None) -> Job:
         """The heartbeat. Raises `LeaseLost`. A lease is no promise: the one write without an audit entry."""
 
-    def give_back(self, id: str, attempt: int, *, now: datetime, entry: Entry) -> Job:  # noqa: A002
+    def give_back(self, key: str, attempt: int, *, now: datetime, entry: Entry) -> Job:
         """To the queue again. Raises `LeaseLost`."""
 
     def finish(
         self,
-        id: str,
+        key: str,
         attempt: int,
         to: State,
         status: StatusCode,
-        *,  # noqa: A002
+        *,
         now: datetime,
         result: str = "",
         private: str = "",
@@ -64,10 +68,10 @@ class Jobs(Protocol):
     ) -> Job:
         """The final state, fenced by the attempt. Raises `LeaseLost`; then roll the whole transaction back."""
 
-    def cancel(self, id: str, *, now: datetime, entry: Entry) -> Job:  # noqa: A002
+    def cancel(self, key: str, *, now: datetime, entry: Entry) -> Job:
         """Raises `JobNotFound` or `JobOver`."""
 
-    def kill(self, id: str, status: StatusCode, *, now: datetime, entry: Entry) -> Job:  # noqa: A002
+    def kill(self, key: str, status: StatusCode, *, now: datetime, entry: Entry) -> Job:
         """Stopped for good. Raises `JobNotFound` or `JobOver`."""
 
     def stale(self, now: datetime, limit: int = 100) -> tuple[str, ...]:
@@ -104,6 +108,10 @@ class House:
     def new_id(self) -> str:
         """A fresh id."""
         return fresh_id(self.entropy)
+
+    def event(self, kind: str, who: Principal | None, subject: str, **details: Json) -> Entry:
+        """An audit entry about `subject`, now. Without a principal the house itself acts."""
+        return Entry(kind=kind, actor=who.id if who else SYSTEM, subject=subject, at=self.clock(), details=details)
 
 
 def permit(request: Request, hidden: NotFound) -> Decision:
