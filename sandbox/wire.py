@@ -210,8 +210,8 @@ class PolicyOut(Told):
     per_project: BudgetTerms
     total: BudgetTerms
     reviewers: int
-    expires: date | None = None
-    purposes: list[str] = Field(default_factory=list)
+    expires_at: datetime | None = None
+    purposes: list[str] = Field(default_factory=list, description="Empty: any purpose.")
 
 
 class ColumnOut(Told):
@@ -311,22 +311,16 @@ class AccessRequestIn(Asked):
 
     project: Name
     dataset: Name
-    purpose: Annotated[str, Field(min_length=1, max_length=4000)]
+    purpose: Name = Field(description="One of the card's purposes where the policy lists any.")
+    justification: Prose = Field(default="", description="Why the data is needed, for the reviewers.")
     methods: Annotated[list[Method], Field(min_length=1, max_length=3)] = ["ask"]
     budget: BudgetIn | None = Field(default=None, description="What you ask for; by default all the policy allows.")
     expires: date | None = Field(default=None, description="The last day of use; by default the policy's.")
     submit: bool = True
 
 
-class ReviewIn(Asked):
-    """One reviewer's vote. It stays hidden from the other reviewer until both are in."""
-
-    approve: bool
-    comment: Prose = ""
-
-
 class CommentIn(Asked):
-    """A word with a decision."""
+    """A word with a move or a vote. A vote stays hidden from the other reviewers until all that are needed are in."""
 
     comment: Prose = ""
 
@@ -334,8 +328,9 @@ class CommentIn(Asked):
 class ReviewOut(Told):
     """A vote, once it may be seen."""
 
-    reviewer: str
-    approve: bool
+    reviewer: str = Field(description="Login.")
+    vote: Literal["grant", "refuse", "return"]
+    round: int
     comment: str
     at: datetime
 
@@ -349,14 +344,16 @@ class AccessRequestOut(Told):
     project: str
     dataset: str
     purpose: str
+    justification: str
     methods: list[str]
     budget: BudgetTerms
-    expires: date | None = None
-    requested_by: str
+    expires_at: datetime
+    requested_by: str = Field(description="Login.")
     created_at: datetime
+    changed_at: datetime
+    round: int = Field(description="Counts the submissions; only votes of the current round count.")
     reviews: list[ReviewOut] = Field(default_factory=list)
     reviews_needed: int = 1
-    comment: str = Field(default="", description="The word given with the last decision.")
     grant: str | None = Field(default=None, description="Id of the grant, once granted.")
 
 
@@ -371,9 +368,10 @@ class GrantOut(Told):
     methods: list[str]
     budget: BudgetTerms
     granted_at: datetime
-    expires_at: datetime | None = None
+    expires_at: datetime
     revoked_at: datetime | None = None
-    decided_by: list[str]
+    comment: str = ""
+    decided_by: list[str] = Field(description="Logins of the reviewers.")
     request: str
 
 
@@ -426,12 +424,12 @@ class BudgetOut(Told):
 class LedgerEntryOut(Told):
     """One line of an account."""
 
-    id: str
     at: datetime
-    kind: Literal["reserve", "settle", "void"]
+    kind: Literal["opened", "limit_set", "reserved", "settled", "voided"]
     loss: LossOut
+    reserved: LossOut = Field(description="Set aside on the account after this line.")
+    spent: LossOut = Field(description="Spent from the account after this line.")
     job: str | None = None
-    by: str | None = None
 
 
 class QuestionIn(Asked):
