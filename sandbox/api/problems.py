@@ -191,7 +191,7 @@ def status_of(problem: type[Problem]) -> int:
 
 
 def language(accept_language: str | None) -> str:
-    """ "zh-CN" or "en": the first of the two that the header prefers, English when it names neither (RFC 9110, 12.5.4)."""
+    """Return "zh-CN" or "en": the one the header prefers, English when it names neither (RFC 9110, 12.5.4)."""
     best, chosen = 0.0, "en"
     for part in (accept_language or "").split(",")[:20]:
         tag, _, rest = part.strip().partition(";")
