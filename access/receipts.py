@@ -12,6 +12,7 @@ the key signs both payload and head. Fields: docs/receipts.md.
 from __future__ import annotations
 
 import base64
+import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -136,12 +137,41 @@ class Statement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Envelope:
-    """A DSSE envelope with one signature; what the registry stores of a receipt beside its place in the log."""
+    """A DSSE envelope with one signature. Its `file` is what the registry keeps of a receipt, beside its place in the log."""
 
-    receipt: str
     payload: bytes
     key_id: str
     signature: bytes
+
+    def parts(self) -> dict[str, Json]:
+        """The envelope as DSSE JSON."""
+        return {
+            "payload": _base64(self.payload),
+            "payloadType": PAYLOAD_TYPE,
+            "signatures": [{"keyid": self.key_id, "sig": _base64(self.signature)}],
+        }
+
+    def file(self) -> bytes:
+        """The envelope as canonical bytes; `Envelope.read` gives it back."""
+        return canonical(self.parts())
+
+    @classmethod
+    def read(cls, file: bytes) -> Envelope:
+        """The envelope that `file` wrote. The bytes come from our own registry; anything else is a `ValueError`."""
+        parts = json.loads(file)
+        (signed,) = parts["signatures"]
+        envelope = cls(
+            payload=base64.b64decode(parts["payload"]),
+            key_id=signed["keyid"],
+            signature=base64.b64decode(signed["sig"]),
+        )
+        if envelope.file() != file:
+            raise ValueError("a stored envelope is not in canonical form")
+        return envelope
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
 
 
 def pre_authentication(payload: bytes) -> bytes:
@@ -153,7 +183,7 @@ def seal(statement: Statement, signer: Signer) -> Envelope:
     """Sign the statement."""
     payload = statement.payload()
     signature = signer.sign(pre_authentication(payload))
-    return Envelope(receipt=statement.receipt, payload=payload, key_id=signer.key_id, signature=signature)
+    return Envelope(payload=payload, key_id=signer.key_id, signature=signature)
 
 
 def build_receipt(*, envelope: Envelope, entry: Entry, index: int, head: SignedTreeHead, subtrees: Subtrees) -> bytes:
@@ -164,26 +194,22 @@ def build_receipt(*, envelope: Envelope, entry: Entry, index: int, head: SignedT
     """
     size, root = head.head.size, head.head.root
     if entry.details.get("statement") != digest(envelope.payload):
-        raise _unprovable(envelope, "the log entry is about another statement", "日志条目对应的是另一份陈述")
+        raise _unprovable(entry, "the log entry is about another statement", "日志条目对应的是另一份陈述")
     if not 0 <= index < size:
-        raise _unprovable(envelope, "no tree head covers its entry yet", "尚无树头覆盖其日志条目")
+        raise _unprovable(entry, "no tree head covers its entry yet", "尚无树头覆盖其日志条目")
     path = inclusion_proof(subtrees, index, size)
     if not verify_inclusion(leaf=leaf_hash(entry.leaf()), index=index, size=size, path=path, root=root):
-        raise _unprovable(envelope, "its entry is not in the log that was signed", "其日志条目不在已签名的日志中")
+        raise _unprovable(entry, "its entry is not in the log that was signed", "其日志条目不在已签名的日志中")
     return canonical(
         {
             "entry": entry.parts(),
-            "envelope": {
-                "payload": base64.b64encode(envelope.payload).decode(),
-                "payloadType": PAYLOAD_TYPE,
-                "signatures": [{"keyid": envelope.key_id, "sig": base64.b64encode(envelope.signature).decode()}],
-            },
-            "head": {**head.head.parts(), "signature": base64.b64encode(head.signature).decode()},
+            "envelope": envelope.parts(),
+            "head": {**head.head.parts(), "signature": _base64(head.signature)},
             "inclusion": {"index": index, "path": [node.hex() for node in path]},
             "type": RECEIPT_TYPE,
         }
     )
 
 
-def _unprovable(envelope: Envelope, en: str, zh: str) -> ReceiptUnprovable:
-    return ReceiptUnprovable(receipt=envelope.receipt, reason=Text(en, zh))
+def _unprovable(entry: Entry, en: str, zh: str) -> ReceiptUnprovable:
+    return ReceiptUnprovable(receipt=entry.subject, reason=Text(en, zh))
