@@ -261,6 +261,14 @@ def sign_head(frontier: Frontier, at: datetime, signer: Signer) -> SignedTreeHea
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Logged:
+    """One stored entry: its place (0-based) and its leaf as stored."""
+
+    index: int
+    leaf: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LogReport:
     """A sound log: how many entries and heads were checked, and the frontier it ends with."""
 
@@ -269,7 +277,7 @@ class LogReport:
 
 
 def verify_log(
-    entries: Iterable[tuple[int, bytes]],
+    entries: Iterable[Logged],
     heads: Iterable[SignedTreeHead],
     *,
     keys: Collection[bytes],
@@ -279,7 +287,7 @@ def verify_log(
 ) -> LogReport:
     """Re-check a whole log in one pass and constant memory; raise `LogDamaged` naming the first bad entries.
 
-    `entries` are (index, leaf as stored) by index, `heads` and `witnessed` come by size. What must hold, checked in the order of the log:
+    `entries` by index, `heads` and `witnessed` by size. What must hold, checked in the order of the log:
 
     1. Entry i stands at place i and is a canonical entry.
     2. Every complete subtree hashes to what `subtrees` (if given) has stored for it.
@@ -291,10 +299,10 @@ def verify_log(
     """
     check = _Recheck(heapq.merge(heads, witnessed, key=lambda signed: signed.head.size), keys)
     check.heads_here()
-    for index, leaf in entries:
-        if index != check.frontier.size:
+    for row in entries:
+        if row.index != check.frontier.size:
             raise check.damage("an entry is missing or out of order", "有日志缺失或次序错乱")
-        check.entry(leaf, subtrees)
+        check.entry(row.leaf, subtrees)
         check.heads_here()
         progress(check.frontier.size)
     check.end()
