@@ -105,6 +105,7 @@ class Card:
     provider: Provider
     grade: Grade
     openness: Openness
+    state: DatasetState
     tables: tuple[TableFacts, ...]
     methods: tuple[Method, ...]
     purposes: tuple[str, ...]
@@ -153,6 +154,7 @@ def card(dataset: Dataset, version: DatasetVersion | None) -> Card:
         provider=dataset.provider,
         grade=dataset.grade,
         openness=dataset.openness,
+        state=dataset.state,
         tables=facts.tables,
         methods=policy.methods,
         purposes=policy.purposes,

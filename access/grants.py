@@ -9,6 +9,7 @@ comes back begins a new round; votes of earlier rounds are kept and no longer co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -134,12 +135,12 @@ class Review:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
-    """What is asked for and then promised."""
+    """What is asked for and then promised. Without an expiry it holds until it is revoked."""
 
     purpose: str
     methods: tuple[Method, ...]
     budget: Budget
-    expires_at: datetime
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,13 +152,21 @@ class AccessRequest:
     dataset: str
     author: str
     terms: Terms
-    justification: str
     created_at: datetime
     changed_at: datetime
     state: RequestState = RequestState.DRAFT
     round: int = 0
     decided_at: datetime | None = None
     grant: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestView:
+    """A request as one principal may see it: `reviews` without the votes that are still hidden from them."""
+
+    request: AccessRequest
+    reviews: tuple[Review, ...]
+    needed: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,8 +193,12 @@ class Grant:
     def blocked_at(self, now: datetime) -> GrantState | None:
         """Why it does not hold now, or None when it holds. Its expiry counts from the instant itself, recorded or not."""
         if self.state is GrantState.ACTIVE:
-            return GrantState.EXPIRED if now >= self.terms.expires_at else None
+            return GrantState.EXPIRED if self.over_at(now) else None
         return self.state
+
+    def over_at(self, now: datetime) -> bool:
+        """True from the instant of its expiry on."""
+        return self.terms.expires_at is not None and now >= self.terms.expires_at
 
 
 class RequestNotFound(NotFound):
@@ -242,8 +255,10 @@ class TermsMalformed(Malformed):
 def require_terms(terms: Terms, dataset: Dataset, now: datetime) -> Terms:
     """The terms, or a problem naming everything in them that the dataset's policy cannot give."""
     budget, policy = terms.budget, dataset.policy
-    if not (0 < budget.epsilon < float("inf") and 0 < budget.delta < 1 and terms.methods and terms.expires_at > now):
-        raise TermsMalformed(wrong=f"ε = {budget.epsilon}, δ = {budget.delta}, {terms.expires_at.isoformat()}")
+    positive = 0 < budget.epsilon < math.inf and 0 < budget.delta < 1
+    if not (positive and terms.methods and (terms.expires_at is None or terms.expires_at > now)):
+        until = terms.expires_at.isoformat() if terms.expires_at else "–"
+        raise TermsMalformed(wrong=f"ε = {budget.epsilon}, δ = {budget.delta}, {', '.join(terms.methods)}, {until}")
     wrong: list[Text] = []
     if budget.epsilon > policy.per_project.epsilon or budget.delta > policy.per_project.delta:
         most = f"ε ≤ {policy.per_project.epsilon}, δ ≤ {policy.per_project.delta}"
@@ -251,7 +266,7 @@ def require_terms(terms: Terms, dataset: Dataset, now: datetime) -> Terms:
     if not set(terms.methods) <= set(policy.methods):
         offered = ", ".join(policy.methods)
         wrong.append(Text(f"the methods offered are {offered}.", f"可用方式为 {offered}。"))
-    if policy.expires_at is not None and terms.expires_at > policy.expires_at:
+    if policy.expires_at is not None and (terms.expires_at is None or terms.expires_at > policy.expires_at):
         day = policy.expires_at.date().isoformat()
         wrong.append(Text(f"the terms of use end on {day}.", f"使用条款于 {day} 到期。"))
     if policy.purposes and terms.purpose not in policy.purposes:
@@ -354,7 +369,7 @@ def visible_reviews(
 def changed(grant: Grant, to: GrantState, now: datetime, comment: str = "") -> Grant:
     """The grant in its next state, or `MoveRefused`. A grant past its expiry can only become expired or revoked."""
     allowed = GRANT_MOVES[grant.state]
-    if grant.state is GrantState.SUSPENDED and now >= grant.terms.expires_at:
+    if grant.state is GrantState.SUSPENDED and grant.over_at(now):
         allowed -= {GrantState.ACTIVE}
     if to not in allowed:
         raise MoveRefused(

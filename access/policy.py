@@ -10,9 +10,11 @@ if it did not. A use that no rule speaks about is refused (law 10).
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -67,6 +69,11 @@ class Policy:
     reviewers: int
     expires_at: datetime | None = None
     purposes: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the terms: two equal policies have equal digests. Receipts name it."""
+        text = json.dumps(asdict(self), sort_keys=True, default=str, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -288,8 +288,8 @@ class Catalogue(Protocol):
     def get(self, name: str) -> Dataset | None:
         """By name."""
 
-    def list(self, cursor: Cursor) -> Slice[Dataset]:
-        """All, hidden ones too: the journey filters."""
+    def list(self, cursor: Cursor, *, visible_to: str | None = None) -> Slice[Dataset]:
+        """Those that are catalogued or whose steward this is; None: all."""
 
     def replace(self, dataset: Dataset, *, description: str | None, entry: Entry) -> None:
         """Store the entry as it now is; `description` None keeps the text."""
@@ -332,9 +332,9 @@ class Requests(Protocol):
         """By id."""
 
     def list(
-        self, cursor: Cursor, *, member: str | None = None, states: tuple[RequestState, ...] = ()
+        self, cursor: Cursor, *, visible_to: str | None = None, states: tuple[RequestState, ...] = ()
     ) -> Slice[AccessRequest]:
-        """Those of the projects with this member (None: all), in any of the states (empty: all)."""
+        """Of projects with this member or datasets of this steward (None: all), in any of the states (empty: all)."""
 
     def change(self, before: AccessRequest, after: AccessRequest, *, entry: Entry) -> None:
         """Replace `before` by `after`, or `RegistryChanged` when the stored state or round is not that of `before`."""
@@ -358,8 +358,11 @@ class Grants(Protocol):
     def newest(self, project: str, dataset: str) -> Grant | None:
         """The newest grant of the pair, whatever its state."""
 
-    def list(self, cursor: Cursor, *, member: str | None = None) -> Slice[Grant]:
-        """Those of the projects with this member (None: all)."""
+    def list(self, cursor: Cursor, *, visible_to: str | None = None) -> Slice[Grant]:
+        """Of projects with this member or datasets of this steward (None: all)."""
+
+    def due(self, now: datetime, limit: int = 100) -> tuple[Grant, ...]:
+        """Active and suspended grants that are past their expiry."""
 
     def change(self, before: Grant, after: Grant, *, entry: Entry) -> None:
         """Replace `before` by `after`, or `RegistryChanged` when the stored state is not that of `before`."""
@@ -378,9 +381,9 @@ class Ledger(Protocol):
         """The account of the pair; project None is the dataset's total."""
 
     def accounts(
-        self, cursor: Cursor, *, dataset: str | None = None, project: str | None = None, member: str | None = None
+        self, cursor: Cursor, *, dataset: str | None = None, project: str | None = None, visible_to: str | None = None
     ) -> Slice[Account]:
-        """Filtered by dataset, by project, and by projects with this member."""
+        """Filtered by dataset and project; `visible_to` keeps the projects with this member and this steward's datasets."""
 
     def set_limit(self, account: str, budget: Budget, *, entry: Entry) -> None:
         """Move the limit, never below what is spent and set aside. Writes the line LIMIT_SET."""

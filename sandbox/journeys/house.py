@@ -14,7 +14,7 @@ from typing import Protocol
 
 from access.audit import Entry, Json
 from access.people import Principal
-from access.policy import Decision, Request, decide
+from access.policy import Decision, Request, Use, decide
 from access.ports import Clock, Cursor, Entropy, Passwords, Registry, Signer, Slice, Unit, fresh_id
 from compute.jobs import Job, Progress, State, StatusCode
 from compute.ports import Engine, Ingest, Limits, Queue, Vault
@@ -114,11 +114,48 @@ class House:
         return Entry(kind=kind, actor=who.id if who else SYSTEM, subject=subject, at=self.clock(), details=details)
 
 
-def permit(request: Request, hidden: NotFound) -> Decision:
-    """Decide, and return the decision when it is a yes; raise `hidden` or the refusal otherwise."""
+def situation(
+    house: House,
+    unit: Work,
+    who: Principal,
+    use: Use,
+    *,
+    dataset: str | None = None,
+    project: str | None = None,
+    request: str | None = None,
+    asked_by: str | None = None,
+) -> Request:
+    """Everything the decision may look at, read from the unit. `project` is an id or a name.
+
+    An access request brings its own project and dataset along, with the reviews of its current round.
+    """
+    found = unit.requests.get(request) if request is not None else None
+    if found is not None:
+        dataset, project = found.dataset, found.project
+    holder = unit.people.project(project) if project is not None else None
+    return Request(
+        use=use,
+        who=who,
+        now=house.clock(),
+        dataset=unit.catalogue.get(dataset) if dataset is not None else None,
+        project=holder,
+        request=found,
+        reviews=tuple(r for r in unit.requests.reviews(found.id) if r.round == found.round) if found else (),
+        grant=unit.grants.newest(holder.id, dataset) if holder is not None and dataset is not None else None,
+        asked_by=asked_by,
+    )
+
+
+def permit(request: Request, **hidden: NotFound) -> Decision:
+    """Decide. Return the decision when it is a yes; raise the refusal with all its reasons when it is a no.
+
+    `hidden` holds what to raise for a thing the asker may not know of, by the first part of the reason's code:
+    "dataset.hidden" raises `hidden["dataset"]`, exactly as if the thing did not exist.
+    """
     decision = decide(request)
-    if decision.hidden:
-        raise hidden
+    for reason in decision.reasons:
+        if reason.hides:
+            raise hidden[reason.code.partition(".")[0]]
     if not decision.allowed:
         raise decision.refusal()
     return decision
