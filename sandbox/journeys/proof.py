@@ -1,25 +1,24 @@
-"""Proof for people: receipts as files, and the audit log as auditors and strangers may see it.
+"""Proof: handing out receipts, the key they are checked with, tree heads, and proofs that the log only ever grew.
 
-Owns the step from what the registry keeps (an envelope and its place in the log) to what a person takes away (one file
-that proves itself), the views on the log, and the re-check of the whole log. It never changes anything. Who may read an
-entry is a decision; hashes, heads and proofs tell nothing about anyone and are open to everyone who is signed in.
+Owns the reading side of the log. It changes nothing and judges nothing: a receipt is checked by the stand-alone verifier,
+on the asker's own machine. Tree heads and proofs are hashes and anyone signed in may compare them (that is what makes a
+forked log visible); the entries themselves are for those who watch (`Use.READ_LOG`). Law 10: no tree head, no receipt.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from access.audit import Entry, Logged, LogReport, SignedTreeHead, canonical, verify_log
-from access.merkle import consistency_proof, inclusion_proof
+from access.audit import Entry, SignedTreeHead, canonical
+from access.merkle import consistency_proof, inclusion_proof, leaf_hash
 from access.people import Principal
 from access.policy import Request, Use
 from access.ports import Cursor, Slice, StoredReceipt
 from access.receipts import PAYLOAD_TYPE, Envelope, ReceiptUnprovable, build_receipt
-from privacy.errors import Malformed, NotFound, Text
-from sandbox.journeys.house import House, permit
+from privacy.errors import NotFound, Text
+from sandbox.journeys.house import House, Work, permit
 
 
 class ReceiptNotFound(NotFound):
@@ -27,31 +26,20 @@ class ReceiptNotFound(NotFound):
 
     code = "receipt.not_found"
     sentence = Text("There is no receipt {receipt}.", "没有凭证 {receipt}。")
-    hint = Text("Every answer names its receipt.", "每个结果都注明其凭证编号。")
+    hint = Text("An answer names its receipt. List your questions.", "结果中注明了其凭证编号，请列出您的提问。")
 
 
-class LogHidden(NotFound):
-    """The entries of the log are for auditors and the operator."""
+class ProofNotFound(NotFound):
+    """The log has no such size or place."""
 
-    code = "log.hidden"
-    sentence = Text("There is no log for you to read.", "没有您可读取的日志。")
-    hint = Text("Auditors and operators read the log.", "日志供审计员和运营方阅读。")
-
-
-class LogRange(Malformed):
-    """A place or a size the log does not have."""
-
-    code = "log.out_of_range"
-    sentence = Text("The log has {size} entries; {asked} cannot be proven.", "日志共有 {size} 条，无法证明 {asked}。")
-    hint = Text(
-        "Inclusion: 0 <= index < size. Consistency: 0 < first <= second. No size beyond the newest tree head.",
-        "包含证明须 0 <= index < size；一致性证明须 0 < first <= second；均不得超出最新树头。",
-    )
+    code = "log.no_such_place"
+    sentence = Text("The log has {size} entries; {asked} is outside.", "日志共有 {size} 条；{asked} 超出范围。")
+    hint = Text("Read the newest tree head for the size of the log.", "请读取最新的树头以了解日志的大小。")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inclusion:
-    """Proof that the entry at `index` is in the log of `size` entries; `leaf` is its leaf hash."""
+    """Proof that the leaf hash stands at `index` in the tree of `size` leaves."""
 
     index: int
     size: int
@@ -59,99 +47,81 @@ class Inclusion:
     path: tuple[bytes, ...]
 
 
-def read_receipt(house: House, who: Principal, receipt_id: str) -> bytes:
-    """The receipt as one file. The same receipt has the same bytes for ever. Raises `ReceiptNotFound`."""
-    hidden = ReceiptNotFound(receipt=receipt_id[:64])
-    with house.registry.read() as unit:
-        stored = unit.receipts.get(receipt_id)
-        if stored is None:
-            raise hidden
-        dataset, project = unit.catalogue.get(stored.dataset), unit.people.project(stored.project)
-        permit(
-            Request(use=Use.READ_RECEIPT, who=who, now=house.clock(), dataset=dataset, project=project),
-            hidden,
-        )
-        entry, head = unit.log.entry(stored.index), unit.log.head_covering(stored.index)
-        if entry is None or head is None:
-            raise ReceiptUnprovable(receipt=stored.id, reason=Text("the log is shorter", "日志长度不足"))
-        return build_receipt(
-            envelope=unpacked(stored), entry=entry, index=stored.index, head=head, subtrees=unit.log.subtrees()
-        )
-
-
-def packed(envelope: Envelope) -> bytes:
-    """The envelope as the registry keeps it: a DSSE JSON envelope in canonical form."""
-    signature = {"keyid": envelope.key_id, "sig": base64.b64encode(envelope.signature).decode()}
-    payload = base64.b64encode(envelope.payload).decode()
-    return canonical({"payload": payload, "payloadType": PAYLOAD_TYPE, "signatures": [signature]})
-
-
-def unpacked(stored: StoredReceipt) -> Envelope:
-    """The envelope `packed` made."""
-    parts = json.loads(stored.envelope)
-    signature = parts["signatures"][0]
-    return Envelope(
-        receipt=stored.id,
-        payload=base64.b64decode(parts["payload"], validate=True),
-        key_id=signature["keyid"],
-        signature=base64.b64decode(signature["sig"], validate=True),
+def pack_envelope(envelope: Envelope) -> bytes:
+    """The bytes a registry stores of an envelope: its DSSE form in canonical JSON."""
+    return canonical(
+        {
+            "payload": base64.b64encode(envelope.payload).decode(),
+            "payloadType": PAYLOAD_TYPE,
+            "signatures": [{"keyid": envelope.key_id, "sig": base64.b64encode(envelope.signature).decode()}],
+        }
     )
 
 
-def log_head(house: House) -> SignedTreeHead | None:
-    """The newest signed tree head; None while nothing has happened."""
-    with house.registry.read() as unit:
-        return unit.log.head()
+def unpack_envelope(receipt: str, stored: bytes) -> Envelope:
+    """The envelope back from `pack_envelope`."""
+    parts = json.loads(stored)
+    signature = parts["signatures"][0]
+    return Envelope(
+        receipt=receipt,
+        payload=base64.b64decode(parts["payload"]),
+        key_id=signature["keyid"],
+        signature=base64.b64decode(signature["sig"]),
+    )
+
+
+def read_receipt(house: House, who: Principal, receipt: str) -> bytes:
+    """The receipt as the one file a stranger can check offline; the same bytes for ever."""
+    hidden = ReceiptNotFound(receipt=receipt)
+    with house.registry.read() as work:
+        stored = work.receipts.get(receipt)
+        if stored is None:
+            raise hidden
+        project, dataset = work.people.project(stored.project), work.catalogue.get(stored.dataset)
+        permit(Request(use=Use.READ_RECEIPT, who=who, now=house.clock(), project=project, dataset=dataset), hidden)
+        return _file(work, stored)
+
+
+def _file(work: Work, stored: StoredReceipt) -> bytes:
+    """Build the file from what was stored: envelope, entry, and the head its own transaction ended with."""
+    entry, head = work.log.entry(stored.index), work.log.head_covering(stored.index)
+    if entry is None or head is None:
+        raise ReceiptUnprovable(receipt=stored.id, reason=Text("no tree head covers its entry", "尚无树头覆盖其条目"))
+    envelope = unpack_envelope(stored.id, stored.envelope)
+    return build_receipt(envelope=envelope, entry=entry, index=stored.index, head=head, subtrees=work.log.subtrees())
+
+
+def log_head(house: House) -> SignedTreeHead:
+    """The newest signed tree head."""
+    with house.registry.read() as work:
+        head = work.log.head()
+    if head is None:
+        raise ProofNotFound(size=0, asked=0)
+    return head
 
 
 def log_entries(house: House, who: Principal, cursor: Cursor) -> Slice[tuple[int, Entry]]:
-    """The entries with their places, for auditors and operators. Raises `NotAllowed`."""
-    permit(Request(use=Use.READ_LOG, who=who, now=house.clock()), LogHidden())
-    with house.registry.read() as unit:
-        return unit.log.entries(cursor)
-
-
-def log_inclusion(house: House, index: int, size: int | None = None) -> Inclusion:
-    """Proof that an entry is in the log of that size (by default the newest). Raises `LogRange`."""
-    with house.registry.read() as unit:
-        newest = unit.log.size()
-        size = newest if size is None else size
-        if not 0 <= index < size <= newest:
-            raise LogRange(size=newest, asked=f"index={index}, size={size}")
-        subtrees = unit.log.subtrees()
-        path = inclusion_proof(subtrees, index, size)
-        return Inclusion(index=index, size=size, leaf=subtrees.get(0, index), path=tuple(path))
+    """The entries, for those who watch the house."""
+    permit(Request(use=Use.READ_LOG, who=who, now=house.clock()), ProofNotFound(size=0, asked=0))
+    with house.registry.read() as work:
+        return work.log.entries(cursor)
 
 
 def log_consistency(house: House, first: int, second: int) -> tuple[bytes, ...]:
-    """Proof that the log of size `second` extends that of size `first`. Raises `LogRange`."""
-    with house.registry.read() as unit:
-        newest = unit.log.size()
-        if not 0 < first <= second <= newest:
-            raise LogRange(size=newest, asked=f"first={first}, second={second}")
-        return tuple(consistency_proof(unit.log.subtrees(), first, second))
+    """Proof that the log of size `second` begins with the log of size `first`; sizes that the log has had."""
+    with house.registry.read() as work:
+        size = work.log.size()
+        if not 0 <= first <= second <= size:
+            raise ProofNotFound(size=size, asked=f"{first} … {second}")
+        return consistency_proof(work.log.subtrees(), first, second)
 
 
-def recheck_log(
-    house: House,
-    *,
-    keys: Collection[bytes] | None = None,
-    witnessed: Iterable[SignedTreeHead] = (),
-    progress: Callable[[int], None] = lambda size: None,
-) -> LogReport:
-    """Re-check every entry, stored hash and tree head in one pass. Raises `LogDamaged` naming the first bad entry.
-
-    `keys` are the raw public keys to trust, by default the instance's own. Give heads you kept elsewhere as `witnessed`,
-    the smallest first: they show a log that somebody with the key has rewritten.
-    """
-    trusted = keys if keys is not None else (house.signer.public_key,)
-    with house.registry.read() as unit:
-        entries = (Logged(index=index, leaf=leaf) for index, leaf in unit.log.stream())
-        return verify_log(
-            entries,
-            unit.log.heads(),
-            keys=trusted,
-            subtrees=unit.log.subtrees(),
-            witnessed=witnessed,
-            progress=progress,
-        )
+def log_inclusion(house: House, index: int, size: int) -> Inclusion:
+    """Proof that entry `index` stands in the log of size `size`."""
+    with house.registry.read() as work:
+        whole = work.log.size()
+        entry = work.log.entry(index) if 0 <= index < size <= whole else None
+        if entry is None:
+            raise ProofNotFound(size=whole, asked=f"{index} / {size}")
+        path = inclusion_proof(work.log.subtrees(), index, size)
+        return Inclusion(index=index, size=size, leaf=leaf_hash(entry.leaf()), path=path)
