@@ -265,6 +265,7 @@ class Card(DatasetOut):
     tables: list[TableOut]
     policy: PolicyOut
     facts: str = Field(description="Digest of the public facts.")
+    published_at: datetime | None = Field(default=None, description="When the current version was made.")
 
 
 class UploadOut(Told):
@@ -311,16 +312,24 @@ class AccessRequestIn(Asked):
 
     project: Name
     dataset: Name
-    purpose: Name = Field(description="One of the card's purposes where the policy lists any.")
-    justification: Prose = Field(default="", description="Why the data is needed, for the reviewers.")
+    purpose: Annotated[str, Field(min_length=1, max_length=4000)] = Field(
+        description="Why the data is needed; one of the card's purposes where the policy lists any."
+    )
     methods: Annotated[list[Method], Field(min_length=1, max_length=3)] = ["ask"]
     budget: BudgetIn | None = Field(default=None, description="What you ask for; by default all the policy allows.")
-    expires: date | None = Field(default=None, description="The last day of use; by default the policy's.")
+    expires: date | None = Field(default=None, description="The last day of use, in UTC; by default the policy's.")
     submit: bool = True
 
 
+class ReviewIn(Asked):
+    """One reviewer's vote. It stays hidden from the other reviewers until all that are needed are in."""
+
+    vote: Literal["grant", "refuse", "return"]
+    comment: Prose = ""
+
+
 class CommentIn(Asked):
-    """A word with a move or a vote. A vote stays hidden from the other reviewers until all that are needed are in."""
+    """A word with a move or a vote."""
 
     comment: Prose = ""
 
@@ -340,14 +349,13 @@ class AccessRequestOut(Told):
 
     id: str
     state: RequestState
-    turn: str = Field(description="Who moves next: author, reviewer, system, or nobody.")
+    turn: str = Field(description="Who moves next: author, reviewer or system (nobody).")
     project: str
     dataset: str
     purpose: str
-    justification: str
     methods: list[str]
     budget: BudgetTerms
-    expires_at: datetime
+    expires_at: datetime | None = None
     requested_by: str = Field(description="Login.")
     created_at: datetime
     changed_at: datetime
@@ -368,7 +376,7 @@ class GrantOut(Told):
     methods: list[str]
     budget: BudgetTerms
     granted_at: datetime
-    expires_at: datetime
+    expires_at: datetime | None = None
     revoked_at: datetime | None = None
     comment: str = ""
     decided_by: list[str] = Field(description="Logins of the reviewers.")
@@ -389,6 +397,7 @@ class ReasonOut(Told):
 
     code: str
     message: str
+    hint: str = ""
 
 
 class DecisionOut(Told):
@@ -578,9 +587,10 @@ class TreeHeadOut(Told):
 
     size: int
     root: str = Field(description="Hex.")
-    timestamp: datetime
+    timestamp: str = Field(description="As signed: UTC, microseconds, Z.")
     key_id: str
-    signature: str = Field(description="Base64.")
+    type: str
+    signature: str = Field(description="Base64, over the canonical JSON of the other five fields.")
 
 
 class LogEntryOut(Told):
