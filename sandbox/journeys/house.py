@@ -146,7 +146,7 @@ def situation(
     )
 
 
-def permit(request: Request, **hidden: NotFound) -> Decision:
+def permit(request: Request, /, **hidden: NotFound) -> Decision:
     """Decide. Return the decision when it is a yes; raise the refusal with all its reasons when it is a no.
 
     `hidden` holds what to raise for a thing the asker may not know of, by the first part of the reason's code:
