@@ -7,16 +7,14 @@ forked log visible); the entries themselves are for those who watch (`Use.READ_L
 
 from __future__ import annotations
 
-import base64
-import json
 from dataclasses import dataclass
 
-from access.audit import Entry, SignedTreeHead, canonical
+from access.audit import Entry, SignedTreeHead
 from access.merkle import consistency_proof, inclusion_proof, leaf_hash
 from access.people import Principal
 from access.policy import Request, Use
 from access.ports import Cursor, Slice, StoredReceipt
-from access.receipts import PAYLOAD_TYPE, Envelope, ReceiptUnprovable, build_receipt
+from access.receipts import Envelope, ReceiptUnprovable, build_receipt
 from privacy.errors import NotFound, Text
 from sandbox.journeys.house import House, Work, permit
 
@@ -47,29 +45,6 @@ class Inclusion:
     path: tuple[bytes, ...]
 
 
-def pack_envelope(envelope: Envelope) -> bytes:
-    """The bytes a registry stores of an envelope: its DSSE form in canonical JSON."""
-    return canonical(
-        {
-            "payload": base64.b64encode(envelope.payload).decode(),
-            "payloadType": PAYLOAD_TYPE,
-            "signatures": [{"keyid": envelope.key_id, "sig": base64.b64encode(envelope.signature).decode()}],
-        }
-    )
-
-
-def unpack_envelope(receipt: str, stored: bytes) -> Envelope:
-    """The envelope back from `pack_envelope`."""
-    parts = json.loads(stored)
-    signature = parts["signatures"][0]
-    return Envelope(
-        receipt=receipt,
-        payload=base64.b64decode(parts["payload"]),
-        key_id=signature["keyid"],
-        signature=base64.b64decode(signature["sig"]),
-    )
-
-
 def read_receipt(house: House, who: Principal, receipt: str) -> bytes:
     """The receipt as the one file a stranger can check offline; the same bytes for ever."""
     hidden = ReceiptNotFound(receipt=receipt)
@@ -87,7 +62,7 @@ def _file(work: Work, stored: StoredReceipt) -> bytes:
     entry, head = work.log.entry(stored.index), work.log.head_covering(stored.index)
     if entry is None or head is None:
         raise ReceiptUnprovable(receipt=stored.id, reason=Text("no tree head covers its entry", "尚无树头覆盖其条目"))
-    envelope = unpack_envelope(stored.id, stored.envelope)
+    envelope = Envelope.read(stored.envelope)
     return build_receipt(envelope=envelope, entry=entry, index=stored.index, head=head, subtrees=work.log.subtrees())
 
 
