@@ -259,11 +259,12 @@ def _released(statement: dict[str, Any], answer: bytes) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the check as a command; see the top of this file for the exit codes."""
+    system = "zh-CN" if (os.environ.get("LC_ALL") or os.environ.get("LANG") or "").startswith("zh") else "en"
     parser = argparse.ArgumentParser(description="Check a receipt offline. / 离线核验凭证。")
     parser.add_argument("receipt", type=Path, help="the receipt / 凭证文件")
     parser.add_argument("--key", type=Path, required=True, help="the pinned public key, PEM / 预先固定的公钥（PEM）")
     parser.add_argument("--answer", type=Path, help="the answer as released / 所发布的结果文件")
-    parser.add_argument("--lang", choices=("zh-CN", "en"), default="zh-CN" if _speaks_chinese() else "en")
+    parser.add_argument("--lang", choices=("zh-CN", "en"), default=system, help="language / 语言")
     asked = parser.parse_args(arguments)
     zh, failed = asked.lang == "zh-CN", None
     try:
@@ -285,10 +286,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write("未给出结果文件，第 8 步未核验。" if zh else "No answer file was given: step 8 was not checked.")
     _write("凭证成立。" if zh else "PROVEN.")
     return 0
-
-
-def _speaks_chinese() -> bool:
-    return (os.environ.get("LC_ALL") or os.environ.get("LANG") or "").startswith("zh")
 
 
 def _write(line: str) -> None:
