@@ -21,7 +21,7 @@ DEFAULT_URL = "http://127.0.0.1:8700"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """How to reach a server. `log_key` is the public key (base64) that was pinned at the first sign-in."""
+    """How to reach a server. `log_key` is the public key (PEM) that was pinned at the first sign-in."""
 
     url: str = ""
     token: str = ""

@@ -14,7 +14,7 @@ known here falls back to its HTTP status, so an older client reads a newer serve
     ├── Unavailable          nothing is wrong with the request; try again later
     ├── QueryFailed          the job ended without an answer
     ├── ServerFault          the server failed, or did not speak as agreed
-    ├── ReceiptInvalid       a receipt does not prove what it claims; `step` names what failed
+    ├── ReceiptInvalid       a receipt does not prove what it claims; `step` numbers what failed
     └── MissingLibrary       an optional library is not installed on this machine
 """
 
@@ -138,9 +138,9 @@ class ServerFault(SandboxError):
 
 
 class ReceiptInvalid(SandboxError):
-    """A receipt does not prove what it claims; `step` names the step that failed."""
+    """A receipt does not prove what it claims; `step` is the number of the step that failed."""
 
-    step: str = ""
+    step: int = 0
 
 
 class MissingLibrary(SandboxError):
@@ -162,7 +162,10 @@ _BY_STATUS: Mapping[int, type[SandboxError]] = {
     504: Unavailable,
 }
 #: Codes that say more than their status. Kept few: the status is the contract, the code a refinement.
-_BY_CODE: Mapping[str, type[SandboxError]] = {"ledger.exhausted": BudgetExhausted}
+_BY_CODE: Mapping[str, type[SandboxError]] = {
+    "ledger.exhausted": BudgetExhausted,
+    "ledger.delta_exhausted": BudgetExhausted,
+}
 
 
 def _figure(params: Mapping[str, Any], *names: str) -> float | None:

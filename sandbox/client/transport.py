@@ -45,6 +45,7 @@ class Call:
     params: Mapping[str, str] | None = None
     headers: Mapping[str, str] | None = None
     content: IO[bytes] | None = None
+    text: str | None = None
     idempotent: bool = False
     timeout: float | None = None
 
@@ -148,7 +149,7 @@ class Wire:
             call.verb,
             call.path,
             params=call.params or None,
-            content=call.content if call.body is None else call.body.model_dump_json(exclude_none=True).encode(),
+            content=_content(call),
             headers=self._headers(call),
             timeout=self.timeout if call.timeout is None else call.timeout,
         )
@@ -201,6 +202,12 @@ class Wire:
 
 STREAM_BROKE = (httpx.TransportError, httpx.StreamError, SSEError)
 """What `Wire.events` raises when a stream breaks and asking again in another way makes sense."""
+
+
+def _content(call: Call) -> IO[bytes] | bytes | None:
+    if call.body is not None:
+        return call.body.model_dump_json(exclude_none=True).encode()
+    return call.content if call.text is None else call.text.encode()
 
 
 def _text(params: Mapping[str, Any]) -> dict[str, str]:
