@@ -31,9 +31,16 @@ MAX_SQL = 100_000
 MAX_JSON = 1_000_000
 """Largest JSON body, in bytes."""
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-Prose = Annotated[str, Field(max_length=4000)]
-Identity = Annotated[str, Field(min_length=1, max_length=64)]
+Action = Literal[
+    "see_dataset", "register_dataset", "change_dataset", "read_report", "create_people", "create_project",
+    "read_project", "change_project", "request_access", "read_request", "change_request", "review_request",
+    "read_grant", "revoke_grant", "preview", "ask", "read_job", "cancel_job", "read_receipt", "read_account", "read_log",
+]  # fmt: skip
+"""Everything that can be asked of the house."""
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\u0000-\u001f]+$")]
+Prose = Annotated[str, Field(max_length=4000, pattern=r"^[^\u0000]*$")]
+Identity = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^/\u0000-\u001f]+$")]
 
 
 class Asked(BaseModel):
@@ -255,7 +262,6 @@ class DatasetOut(Told):
     provider: ProviderOut
     grade: Grade
     openness: Openness
-    state: str
     version: str | None = Field(default=None, description="Digest of the current version; null before the first.")
 
 
@@ -386,7 +392,7 @@ class GrantOut(Told):
 class ExplainIn(Asked):
     """Ask whether something would be allowed, and why. Nothing happens."""
 
-    action: Name = Field(description="For example `ask`, `preview`, `see_dataset`, `review_request`.")
+    action: Action
     dataset: Name | None = None
     project: Name | None = None
     request: Identity | None = None
