@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from privacy.facts import DatasetFacts
-from privacy.sql.plan import Plan
+from privacy.sql.plan import Cell, Plan, SmallTable
 
-Cell = tuple[object, ...]
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total); total is 0 when unknown. Raising from it stops the work."""
 
@@ -32,7 +31,10 @@ class Limits:
 class TableReport:
     """What ingest found in one table; for the steward's eyes only, because every figure is exact.
 
-    `rejected` maps a reason to (count, first row numbers, 1-based, header not counted); `clipped` maps a column to a count.
+    `rejected` maps a reason to (count, first row numbers, 1-based, header and blank lines not counted); the reason is a code
+    for `engines.problems.reason_text`, and a row has one. `clipped` maps a column to the number of values moved to a bound,
+    `rounded` to the number of values that were off the lattice; `ignored` names the file's columns that are not described.
+    `rows_read == rows_kept + without_unit + all rejected`.
     """
 
     table: str
@@ -44,6 +46,8 @@ class TableReport:
     max_rows_of_a_unit: int
     rejected: Mapping[str, tuple[int, Sequence[int]]] = field(default_factory=dict)
     clipped: Mapping[str, int] = field(default_factory=dict)
+    rounded: Mapping[str, int] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,8 +86,8 @@ class Engine(Protocol):
         with the reason in `private`: an asker cannot tell one failure from another (law 5).
         """
 
-    def finish(self, plan: Plan, columns: Sequence[str], rows: Sequence[Cell], limits: Limits) -> list[Cell]:
-        """Run `plan.finish_sql` over the noisy cells alone, with no dataset in reach; one tuple an answer row."""
+    def finish(self, sql: str, tables: Mapping[str, SmallTable], limits: Limits) -> list[Cell]:
+        """Run post-processing over small tables of noisy values alone, with no dataset in reach."""
 
 
 class Vault(Protocol):

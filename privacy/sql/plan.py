@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -57,22 +58,50 @@ class Statistic:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Average:
+    """How an average is made: the statistic `total` (of values less their middle) over the statistic `rows`.
+
+    `reach` is the largest distance of a value from the middle, in the column's unit.
+    """
+
+    total: str
+    rows: str
+    reach: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """One column of the answer. `statistic` is set when the column is exactly one statistic's noisy value."""
+    """One column of the answer.
+
+    `statistic` is set when the column is exactly one statistic's noisy value, `average` when it is exactly one AVG.
+    """
 
     name: str
     kind: Kind
     is_key: bool
     statistic: str | None = None
-    scale: Fraction = Fraction(1)
+    average: Average | None = None
+
+
+Cell = tuple[object, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SmallTable:
+    """A table that post-processing reads: (name, DuckDB type) of each column, and the rows."""
+
+    columns: tuple[tuple[str, str], ...]
+    rows: Sequence[Cell]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """An accepted question. `digest()` names it; equal questions on equal facts have equal digests.
 
-    `exact_sql` runs on a dataset version and yields k0…, s0… (one row a cell); `finish_sql` runs on a table `noisy` of
-    k0…, s0… (doubles), and yields the outputs in order. `max_keys` caps the keys of one unit (private keys only).
+    `exact_sql` runs on a dataset version and yields k0…, s0… (one row a cell). `finish_sql` runs on a table `noisy` of cell,
+    k0…, s0… and yields cell, then the outputs in order. `spread_sql` also reads `normals` (standard normal draws) and `scales`
+    and yields cell, then the two ends of every derived column's interval. One unit owns at most `max_rows` rows of the
+    tracked relation and at most `max_keys` private keys.
     """
 
     question: str
@@ -88,7 +117,6 @@ class Plan:
     max_rows: int
     max_keys: int
     min_units: int
-    notes: tuple[str, ...] = ()
 
     @property
     def selects_keys(self) -> bool:

@@ -1,0 +1,79 @@
+"""The DuckDB engine: exact integers of a plan on a dataset version, and post-processing of noisy cells.
+
+Owns every DuckDB connection that answers questions. It runs only text that the compiler made, read-only and locked down,
+and returns integers to its caller inside the worker; it never stores, logs or explains what it saw. Law 5: whatever fails
+is one constant `Fault`, with the reason for the operator in `private`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from compute.ports import Limits
+from privacy.errors import Fault
+from privacy.sql.plan import Cell, Plan, SmallTable
+
+#: No file, network, extension or setting is in reach of a question; `lock_configuration` closes the door behind us.
+_LOCKED: dict[str, str | bool] = {
+    "enable_external_access": False,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "python_enable_replacements": False,
+    "temp_directory": "",
+    "preserve_insertion_order": False,
+}
+
+
+class DuckEngine:
+    """`compute.ports.Engine` on DuckDB 2.0. Stateless: every call opens, locks down, runs and closes."""
+
+    def exact(self, version: Path, plan: Plan, limits: Limits) -> list[Cell]:
+        """Run `plan.exact_sql` read-only on the version file; see `compute.ports.Engine.exact`."""
+        with _connection(str(version), limits, read_only=True) as connection:
+            return connection.execute(plan.exact_sql).fetchall()
+
+    def finish(self, sql: str, tables: Mapping[str, SmallTable], limits: Limits) -> list[Cell]:
+        """Run post-processing over small tables alone; see `compute.ports.Engine.finish`."""
+        with _connection(":memory:", limits, read_only=False) as connection:
+            for name, table in tables.items():
+                _load(connection, name, table)
+            return connection.execute(sql).fetchall()
+
+
+@contextmanager
+def _connection(database: str, limits: Limits, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = None
+    try:
+        connection = duckdb.connect(database, read_only=read_only, config=_settings(limits))
+        connection.execute("SET lock_configuration = true")
+        yield connection
+    except duckdb.Error as error:
+        raise Fault(private=f"{type(error).__name__}: {error}") from None
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def _settings(limits: Limits) -> dict[str, str | bool | int | float | list[str]]:
+    return {
+        **_LOCKED,
+        "threads": limits.threads,
+        "memory_limit": f"{max(64, limits.memory // 2**20)}MiB",
+        "max_execution_time": max(1, int(limits.seconds * 1000)),
+    }
+
+
+def _load(connection: duckdb.DuckDBPyConnection, name: str, table: SmallTable) -> None:
+    """Make a table of plain values; names are the compiler's own (`cell`, `k0`, `s0`)."""
+    columns = ", ".join(f"{column} {kind}" for column, kind in table.columns)
+    connection.execute(f"CREATE TABLE {name} ({columns})")
+    if not table.rows:
+        return
+    casts = ", ".join(f"CAST(unnest(?) AS {kind})" for _, kind in table.columns)
+    values = [list(column) for column in zip(*table.rows, strict=True)]
+    connection.execute(f"INSERT INTO {name} SELECT {casts}", values)

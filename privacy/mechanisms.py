@@ -1,0 +1,352 @@
+"""Plan + exact integers → noisy Answer with intervals. The only file that imports OpenDP.
+
+Owns noise: its scale, the selection of private keys, the minimum of units, and the intervals. It draws noise from OpenDP's
+discrete Gaussian only (Canonne, Kamath & Steinke 2020) and never adds its own. Law 2: exact integers in, integers plus
+discrete noise out; floating point appears after the noise only.
+
+Cost. Statistic j has L2 sensitivity b_j (`privacy.sql.bound`) and pays rho_j = share_j · rho; its scale is sigma_j >=
+b_j / sqrt(2 rho_j), which costs at most rho_j (Bun & Steinke 2016, Lemma 2.5; OpenDP's own privacy map is asked, and the draw
+is refused if it says more). The rho_j add up to rho (ibid., Lemma 2.3).
+
+Private keys. Let D' be D and one unit more. Keys of D' that D lacks are that unit's alone, m <= max_keys of them, each with
+weight at most 2^20/sqrt(m). Such a key is shown only if weight + noise >= T. By a union bound and the tail of the discrete
+Gaussian, P[X >= x] <= P[N(0, sigma²) >= x - 1] for integers x (Canonne et al. 2020, Proposition 25), one of them is shown with
+probability at most m · Q((T - 2^20/sqrt(m) - 1)/sigma) <= delta for every m, by the choice of T. Outside that event the
+answers on D and D' are post-processings of the same Gaussian mechanism on the keys of D: the answer is rho-zCDP but for
+probability delta (Bun & Steinke 2016, Definition 8.1). Weights 1/sqrt(m) and the shape of the threshold are from Gopi et al.
+2020 ("Differentially Private Set Union", Theorem 5.1).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from fractions import Fraction
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import opendp.prelude as dp
+
+from privacy.errors import Fault
+from privacy.facts import Kind
+from privacy.loss import Loss
+from privacy.sql.bound import WEIGHT_ONE
+from privacy.sql.plan import Aggregate, Cell, Output, Plan, SmallTable, Statistic
+
+dp.enable_features("contrib")
+
+#: Two-sided 95 % of a normal distribution.
+Z95 = NormalDist().inv_cdf(0.975)
+DRAWS = 1_000
+MAX_DRAWN = 4_000_000
+NOISE_KIND = "discrete_gaussian"
+
+Finish = Callable[[str, Mapping[str, SmallTable]], list[Cell]]
+Shown = str | int | float | bool | date | datetime | None
+Interval = tuple[float, float]
+
+_TYPES = {
+    Kind.INTEGER: "BIGINT",
+    Kind.NUMBER: "DOUBLE",
+    Kind.TEXT: "VARCHAR",
+    Kind.BOOLEAN: "BOOLEAN",
+    Kind.DATE: "DATE",
+    Kind.TIMESTAMP: "TIMESTAMP",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Noise:
+    """The noise of one column: kind, and its standard deviation in the column's own unit."""
+
+    kind: str
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column of an answer; `noise` is None for keys and for columns derived from several statistics."""
+
+    name: str
+    kind: Kind
+    is_key: bool
+    noise: Noise | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What leaves: rows as asked, a 95 % interval for every value that is a number, and what it cost.
+
+    `intervals` is parallel to `rows`; None for keys, texts and suppressed values. `suppressed` counts the cells that the
+    minimum of units withheld (from noisy counts, so it may be told); it is 0 for private keys, whose missing cells look like
+    keys that were not selected.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Shown, ...], ...]
+    intervals: tuple[tuple[Interval | None, ...], ...]
+    suppressed: int
+    loss: Loss
+    threshold: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlusMinus:
+    """What a preview says of one column: half the width of its 95 % interval.
+
+    For an average it is that of a group of `rows` rows; None (with `rows` None) where it depends on the answer.
+    """
+
+    name: str
+    half_width: float | None
+    rows: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoisyCells:
+    """Cells that may be shown: keys, and each statistic as noisy lattice integers (None where withheld)."""
+
+    keys: list[Cell]
+    values: list[tuple[int | None, ...]]
+    suppressed: int
+    threshold: float | None
+
+
+def scale(statistic: Statistic, loss: Loss) -> float:
+    """Sigma in lattice units, rounded up: b / sqrt(2 · share · rho)."""
+    rho = loss.rho_fraction * statistic.share
+    if rho <= 0:
+        raise Fault(private="a question was priced at rho 0")
+    return math.sqrt(Fraction(statistic.bound_squared) / (2 * rho)) * (1 + 1e-9)
+
+
+def value_scale(statistic: Statistic, loss: Loss) -> float:
+    """Sigma in the value's own unit."""
+    return scale(statistic, loss) * float(statistic.step)
+
+
+def half_width(statistic: Statistic, loss: Loss) -> float:
+    """Half the 95 % interval of a published statistic: the least multiple of its rounding that covers 95 %."""
+    rounding = float(statistic.round_to)
+    return max(0, math.ceil(Z95 * value_scale(statistic, loss) / rounding - 0.5)) * rounding
+
+
+def preview(plan: Plan, loss: Loss, *, rows: int = 1_000) -> tuple[PlusMinus, ...]:
+    """± of every column before anything is spent, from the plan and the price alone."""
+    by_name = {s.name: s for s in plan.statistics}
+    return tuple(_plus_minus(o, by_name, loss, rows) for o in plan.outputs if not o.is_key)
+
+
+def _plus_minus(output: Output, by_name: Mapping[str, Statistic], loss: Loss, rows: int) -> PlusMinus:
+    if output.statistic is not None:
+        return PlusMinus(name=output.name, half_width=half_width(by_name[output.statistic], loss))
+    if output.average is not None:
+        total, count = (value_scale(by_name[n], loss) for n in (output.average.total, output.average.rows))
+        return PlusMinus(
+            name=output.name, half_width=Z95 * math.hypot(total, output.average.reach * count) / rows, rows=rows
+        )
+    return PlusMinus(name=output.name, half_width=None)
+
+
+def release(plan: Plan, cells: Iterable[Cell], loss: Loss, finish: Finish) -> Answer:
+    """Add noise to the exact cells and shape the answer. `finish` runs post-processing (`compute.ports.Engine.finish`)."""
+    return assemble(plan, add_noise(plan, cells, loss), loss, finish)
+
+
+def add_noise(plan: Plan, cells: Iterable[Cell], loss: Loss) -> NoisyCells:
+    """Choose the cells that may be shown and draw the noise of each; no noise is drawn for a cell that is not shown."""
+    width = len(plan.keys)
+    exact = [(cell[:width], _integers(cell[width:])) for cell in cells]
+    if plan.selects_keys:
+        return _private_cells(plan, exact, loss)
+    by_key = {_comparable(key): values for key, values in exact}
+    grid = list(itertools.product(*(k.domain or () for k in plan.keys)))
+    empty = (0,) * len(plan.statistics)
+    vectors = [by_key.get(_comparable(g), empty) for g in grid]
+    return _withhold(plan, list(grid), _noisy_columns(plan, vectors, loss), None)
+
+
+def _integers(values: Cell) -> tuple[int, ...]:
+    if not all(isinstance(v, int) for v in values):
+        raise Fault(private="the engine returned a statistic that is not an integer")
+    return tuple(v for v in values if isinstance(v, int))
+
+
+def _comparable(key: Cell) -> Cell:
+    """A public key as it compares: True is not 1, and a decimal equals its nearest double."""
+    return tuple(
+        float(v) if isinstance(v, int | Decimal) and not isinstance(v, bool) else (isinstance(v, bool), v) for v in key
+    )
+
+
+def _private_cells(plan: Plan, exact: list[tuple[Cell, tuple[int, ...]]], loss: Loss) -> NoisyCells:
+    place = next(i for i, s in enumerate(plan.statistics) if s.aggregate is Aggregate.WEIGHT)
+    limit = threshold(plan.statistics[place], plan.max_keys, loss)
+    weights = _draw(plan.statistics[place], [values[place] for _, values in exact], loss)
+    chosen = [pair for pair, weight in zip(exact, weights, strict=True) if weight >= limit]
+    columns = _noisy_columns(plan, [values for _, values in chosen], loss)
+    return _withhold(plan, [key for key, _ in chosen], columns, limit)
+
+
+def _noisy_columns(plan: Plan, vectors: Sequence[tuple[int, ...]], loss: Loss) -> list[list[int]]:
+    """Noise for every statistic but the weights, which have done their work."""
+    return [
+        [0] * len(vectors) if s.aggregate is Aggregate.WEIGHT else _draw(s, [v[i] for v in vectors], loss)
+        for i, s in enumerate(plan.statistics)
+    ]
+
+
+def _draw(statistic: Statistic, exact: Sequence[int], loss: Loss) -> list[int]:
+    """Exact integers plus discrete Gaussian noise, after OpenDP confirmed the price."""
+    if not exact:
+        return []
+    space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="f64")
+    mechanism = dp.m.make_gaussian(*space, scale=scale(statistic, loss))
+    sensitivity = math.sqrt(statistic.bound_squared) * (1 + 1e-12)
+    if Fraction(mechanism.map(sensitivity)) > loss.rho_fraction * statistic.share:
+        raise Fault(private=f"OpenDP prices {statistic.name} above its share")
+    return [int(n) for n in mechanism(list(exact))]
+
+
+def _withhold(plan: Plan, keys: list[Cell], columns: list[list[int]], limit: float | None) -> NoisyCells:
+    """Apply the minimum of units to noisy counts: private keys vanish, public ones lose their values."""
+    values: list[tuple[int | None, ...]] = list(zip(*columns, strict=True))
+    if plan.min_units <= 0:
+        return NoisyCells(keys=keys, values=values, suppressed=0, threshold=limit)
+    place = next(i for i, s in enumerate(plan.statistics) if s.aggregate is Aggregate.UNITS)
+    least = Fraction(plan.min_units) / plan.statistics[place].step
+    enough = [units >= least for units in columns[place]]
+    if plan.selects_keys:
+        kept = [i for i, ok in enumerate(enough) if ok]
+        return NoisyCells(keys=[keys[i] for i in kept], values=[values[i] for i in kept], suppressed=0, threshold=limit)
+    nothing = (None,) * len(plan.statistics)
+    shown = [v if ok else nothing for v, ok in zip(values, enough, strict=True)]
+    return NoisyCells(keys=keys, values=shown, suppressed=enough.count(False), threshold=limit)
+
+
+def threshold(statistic: Statistic, max_keys: int, loss: Loss) -> float:
+    """The least weight (lattice units) at which a private key is shown; see the module's argument.
+
+    The maximum over m is taken exactly up to 4,096 keys and above that over blocks [a, b] with the larger weight of a and the
+    larger quantile of b, which can only raise it.
+    """
+    delta = float(loss.delta_fraction)
+    if delta <= 0:
+        raise Fault(private="private keys were priced without delta")
+    sigma = scale(statistic, loss)
+    blocks = [(m, m) for m in range(1, min(max_keys, 4096) + 1)]
+    start = 4097
+    while start <= max_keys:
+        blocks.append((start, min(max_keys, start * 9 // 8)))
+        start = blocks[-1][1] + 1
+    return max(math.ceil(WEIGHT_ONE / math.sqrt(a) + 1 + sigma * upper_quantile(delta / b)) for a, b in blocks)
+
+
+def upper_quantile(p: float) -> float:
+    """The least x (rounded up) with P[N(0, 1) >= x] <= p, for 1e-300 < p < 1."""
+    x = -NormalDist().inv_cdf(p)
+    while 0.5 * math.erfc(x / math.sqrt(2)) > p * (1 - 1e-9):
+        x += max(1e-12, abs(x) * 1e-10)
+    return x
+
+
+def assemble(plan: Plan, noisy: NoisyCells, loss: Loss, finish: Finish) -> Answer:
+    """The asker's columns and order, and the intervals, by post-processing alone."""
+    table = _noisy_table(plan, noisy)
+    rows = finish(plan.finish_sql, {"noisy": table})
+    spread = _spread(plan, table, loss, finish) if plan.spread_sql else {}
+    by_name = {s.name: s for s in plan.statistics}
+    halves = [half_width(by_name[o.statistic], loss) if o.statistic else None for o in plan.outputs]
+    return Answer(
+        columns=tuple(_column(o, by_name, loss) for o in plan.outputs),
+        rows=tuple(tuple(_shown(v) for v in row[1:]) for row in rows),
+        intervals=tuple(_intervals(plan, row, halves, spread) for row in rows),
+        suppressed=noisy.suppressed,
+        loss=loss,
+        threshold=noisy.threshold,
+    )
+
+
+def _noisy_table(plan: Plan, noisy: NoisyCells) -> SmallTable:
+    rounding = [(int(s.round_to / s.step), s.round_to) for s in plan.statistics]
+    rows = [
+        (i, *key, *(_published(n, *r) for n, r in zip(values, rounding, strict=True)))
+        for i, (key, values) in enumerate(zip(noisy.keys, noisy.values, strict=True))
+    ]
+    types = [("cell", "BIGINT"), *((k.name, _TYPES[k.kind]) for k in plan.keys)]
+    types += [(s.name, "BIGINT" if s.round_to.denominator == 1 else "DOUBLE") for s in plan.statistics]
+    return SmallTable(columns=tuple(types), rows=rows)
+
+
+def _published(lattice: int | None, up: int, round_to: Fraction) -> int | float | None:
+    """A noisy lattice integer as a value: to the nearest multiple of `round_to` (halves up)."""
+    if lattice is None:
+        return None
+    whole = (lattice + up // 2) // up * round_to.numerator
+    return whole if round_to.denominator == 1 else whole / round_to.denominator
+
+
+def _spread(plan: Plan, noisy: SmallTable, loss: Loss, finish: Finish) -> dict[object, list[Interval | None]]:
+    """Intervals of derived columns: redraw the noise around the answer and take the middle 95 % (parametric bootstrap)."""
+    draws = max(100, min(DRAWS, MAX_DRAWN // max(1, len(noisy.rows))))
+    names = [s.name for s in plan.statistics]
+    doubles = tuple((n, "DOUBLE") for n in names)
+    tables = {
+        "noisy": noisy,
+        "normals": SmallTable(columns=doubles, rows=_normals(draws, len(names))),
+        "scales": SmallTable(columns=doubles, rows=[tuple(value_scale(s, loss) for s in plan.statistics)]),
+    }
+    found: dict[object, list[Interval | None]] = {}
+    for cell, *ends in finish(plan.spread_sql, tables):
+        pairs = zip(ends[::2], ends[1::2], strict=True)
+        found[cell] = [(a, b) if isinstance(a, float) and isinstance(b, float) else None for a, b in pairs]
+    return found
+
+
+def _normals(draws: int, width: int) -> list[Cell]:
+    """A Latin hypercube of standard normals, the same every time: it decides nothing secret."""
+    levels = np.array([NormalDist().inv_cdf((i + 0.5) / draws) for i in range(draws)])
+    shuffled = np.random.default_rng(20_160_205)
+    return [
+        tuple(float(x) for x in row) for row in zip(*(shuffled.permutation(levels) for _ in range(width)), strict=True)
+    ]
+
+
+def _column(output: Output, by_name: Mapping[str, Statistic], loss: Loss) -> Column:
+    noise = None
+    if output.statistic is not None:
+        noise = Noise(kind=NOISE_KIND, scale=value_scale(by_name[output.statistic], loss))
+    return Column(name=output.name, kind=output.kind, is_key=output.is_key, noise=noise)
+
+
+def _intervals(
+    plan: Plan, row: Cell, halves: list[float | None], spread: dict[object, list[Interval | None]]
+) -> tuple[Interval | None, ...]:
+    cell = row[0]
+    derived = iter(spread.get(cell, []))
+    found: list[Interval | None] = []
+    for output, half, value in zip(plan.outputs, halves, row[1:], strict=True):
+        shown = _shown(value)
+        interval = next(derived, None) if _is_derived(output) else None
+        if half is not None and isinstance(shown, int | float):
+            interval = (float(shown) - half, float(shown) + half)
+        found.append(None if shown is None else interval)
+    return tuple(found)
+
+
+def _is_derived(output: Output) -> bool:
+    return not output.is_key and output.statistic is None and output.kind.numeric
+
+
+def _shown(value: Any) -> Shown:
+    """A value as people and JSON can take it; NaN and infinities are no values."""
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value  # type: ignore[no-any-return]

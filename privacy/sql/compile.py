@@ -1,0 +1,320 @@
+"""Question → Plan: the gate, as a tuple of small named rules.
+
+Owns the order of the work. Each rule reads the draft and adds one thing to it or refuses; none touches data, a clock or a
+source of randomness (law 4), so the same text and the same facts always give the same plan or the same refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from privacy.errors import Text
+from privacy.facts import DatasetFacts, Kind, Value
+from privacy.sql.bound import Exact, Measure, statistics
+from privacy.sql.expressions import Reader
+from privacy.sql.finish import Accepted, AnswerScope, order_text, summed_terms
+from privacy.sql.parse import MAX_DEPTH, parse_select, refuse, where_of
+from privacy.sql.plan import Aggregate, Key, Output, Plan, Statistic
+from privacy.sql.problems import (
+    BadPosition,
+    MisplacedAggregate,
+    NoAggregate,
+    SqlTooDeep,
+    TooManyCells,
+    TooManyParts,
+)
+from privacy.sql.resolve import Relation, resolve_from, row_condition
+from privacy.sql.terms import Term
+
+MAX_CELLS = 100_000
+MAX_KEYS = 12
+MAX_OUTPUTS = 100
+MAX_STATISTICS = 40
+MAX_KEYS_OF_A_UNIT = 2**16
+MAX_ROWS_SHOWN = 10**9
+
+
+@dataclass(kw_only=True)
+class Draft:
+    """A plan in the making; each rule fills in what its name says."""
+
+    select: exp.Select
+    facts: DatasetFacts
+    relation: Relation = field(init=False)
+    conditions: tuple[str, ...] = ()
+    key_nodes: list[exp.Expr] = field(default_factory=list)
+    key_terms: list[Term] = field(default_factory=list)
+    keys: tuple[Key, ...] = ()
+    cells: int | None = 1
+    scope: AnswerScope = field(init=False)
+    outputs: list[Output] = field(default_factory=list)
+    output_terms: list[Term] = field(default_factory=list)
+    spread: dict[str, Term] = field(default_factory=dict)
+    having: str = ""
+    order: list[str] = field(default_factory=list)
+    limit: str = ""
+    measures: tuple[Measure, ...] = ()
+    statistics: tuple[Statistic, ...] = ()
+
+
+def compile_query(sql: str, facts: DatasetFacts) -> Plan:
+    """Accept a question as a Plan, or raise a `Malformed`, `TooLarge` or `SqlRefused` that says why."""
+    draft = Draft(select=parse_select(sql), facts=facts)
+    try:
+        for rule in RULES:
+            rule(draft)
+        return _plan(draft)
+    except RecursionError as error:
+        raise SqlTooDeep(limit=MAX_DEPTH) from error
+
+
+def tracked_relation(draft: Draft) -> None:
+    """FROM and JOIN: one private table, every row of one unit."""
+    draft.relation = resolve_from(draft.select, draft.facts)
+
+
+def row_filter(draft: Draft) -> None:
+    """WHERE: conditions on rows."""
+    where = draft.select.args.get("where")
+    if where is None:
+        return
+    aggregate = where.find(exp.AggFunc)
+    if aggregate is not None:
+        raise MisplacedAggregate(name=aggregate.sql_name(), where=where_of(aggregate))
+    draft.conditions = (row_condition(where.this, draft.relation.scope),)
+
+
+def grouping_keys(draft: Draft) -> None:
+    """GROUP BY: columns, expressions, positions, aliases or ALL."""
+    group = draft.select.args.get("group")
+    nodes: list[exp.Expr] = []
+    if group is not None and group.args.get("all"):
+        nodes = [e.unalias() for e in draft.select.expressions if e.find(exp.AggFunc) is None]
+    elif group is not None:
+        nodes = [_grouped(node, draft) for node in group.expressions]
+    if len(nodes) > MAX_KEYS:
+        raise TooManyParts(count=len(nodes), part=Text("grouping keys", "分组键"), limit=MAX_KEYS)
+    reader = Reader(draft.relation.scope)
+    for node in nodes:
+        term = reader.read(node)
+        if term.sql not in [t.sql for t in draft.key_terms]:
+            draft.key_nodes.append(node)
+            draft.key_terms.append(term)
+
+
+def _grouped(node: exp.Expr, draft: Draft) -> exp.Expr:
+    """What a GROUP BY item stands for: a position, a column, or else an alias of the SELECT list."""
+    if isinstance(node, exp.Literal) and not node.args.get("is_string"):
+        return _at(node, draft.select.expressions, "GROUP BY")
+    if isinstance(node, exp.Column) and not node.table:
+        columns = {c.name.casefold() for s in draft.relation.scope.sources for c in s.facts.columns}
+        if node.name.casefold() not in columns:
+            aliased = [
+                e.this for e in draft.select.expressions if e.alias.casefold() == node.name.casefold() and e.alias
+            ]
+            return aliased[0] if aliased else node
+    return node
+
+
+def _at(node: exp.Expr, items: list[exp.Expr], name: str) -> exp.Expr:
+    text = node.name
+    place = int(text) if text.isdigit() and len(text) < 6 else 0
+    if not 1 <= place <= len(items):
+        raise BadPosition(name=name, low=1, high=len(items))
+    return items[place - 1].unalias()
+
+
+def key_domains(draft: Draft) -> None:
+    """Which keys are public: a declared domain, a boolean, or an expression of few possible values."""
+    pairs = zip(draft.key_nodes, draft.key_terms, strict=True)
+    domains = [_public_values(node, term) for node, term in pairs]
+    if any(d is None for d in domains):
+        domains = [None] * len(domains)
+    keys = []
+    for i, (term, domain) in enumerate(zip(draft.key_terms, domains, strict=True)):
+        values: tuple[Value | None, ...] | None = None
+        if domain is not None:
+            values = (*domain, None) if term.nullable else domain
+        keys.append(Key(name=f"k{i}", kind=term.kind or Kind.TEXT, domain=values))
+    draft.keys = tuple(keys)
+    draft.cells = _cells(draft.keys)
+
+
+def _public_values(node: exp.Expr, term: Term) -> tuple[Value, ...] | None:
+    """A bare column is public only if the steward said so; an expression may be public by its form."""
+    return term.domain if isinstance(node, exp.Column) else term.key_domain
+
+
+def _cells(keys: tuple[Key, ...]) -> int | None:
+    count = 1
+    for key in keys:
+        if key.domain is None:
+            return None
+        count *= len(key.domain)
+    if count > MAX_CELLS:
+        raise TooManyCells(count=count, limit=MAX_CELLS)
+    return count
+
+
+def answer_columns(draft: Draft) -> None:
+    """SELECT: keys, aggregates and arithmetic on them; meeting an aggregate asks for its statistics."""
+    items = draft.select.expressions
+    if len(items) > MAX_OUTPUTS:
+        raise TooManyParts(count=len(items), part=Text("columns", "列"), limit=MAX_OUTPUTS)
+    by_sql = {t.sql: _key_term(f"k{i}", t) for i, t in enumerate(draft.key_terms)}
+    draft.scope = AnswerScope(relation=draft.relation, keys=by_sql, summed=summed_terms(draft.select, draft.relation))
+    for i, item in enumerate(items):
+        if isinstance(item, exp.Star):
+            raise refuse(
+                Text("* (all columns)", "*（全部列）"),
+                item,
+                Text("Name the columns you group by.", "请写出分组所用的列。"),
+            )
+        term = Reader(draft.scope).read(item.unalias())
+        draft.outputs.append(_output(item, term, draft))
+        draft.output_terms.append(term)
+        if not draft.outputs[-1].is_key and draft.outputs[-1].statistic is None and term.numeric:
+            draft.spread[f"o{i}"] = term
+    draft.scope.aliases = {
+        item.alias.casefold(): term for item, term in zip(items, draft.output_terms, strict=True) if item.alias
+    }
+
+
+def _key_term(name: str, term: Term) -> Term:
+    return Term(sql=name, kind=term.kind, nullable=term.nullable, domain=term.domain)
+
+
+def _output(item: exp.Expr, term: Term, draft: Draft) -> Output:
+    node = item.unalias()
+    name = item.alias or (node.name if isinstance(node, exp.Column) else node.sql(dialect="duckdb", comments=False))
+    inner = node.unnest()
+    direct = isinstance(inner, Accepted) and not isinstance(inner, exp.Avg)
+    return Output(
+        name=name,
+        kind=term.kind or Kind.TEXT,
+        is_key=node.find(exp.AggFunc) is None,
+        statistic=term.sql if direct else None,
+        average=draft.scope.averages.get(term.sql),
+    )
+
+
+def noisy_filter(draft: Draft) -> None:
+    """HAVING: a condition on noisy cells."""
+    having = draft.select.args.get("having")
+    if having is not None:
+        draft.having = Reader(draft.scope).of_kind(having.this, "HAVING", Kind.BOOLEAN).sql
+
+
+def noisy_order(draft: Draft) -> None:
+    """ORDER BY, LIMIT and OFFSET over the noisy answer; ties and the default follow the keys."""
+    order = draft.select.args.get("order")
+    items = order.expressions if order is not None else []
+    draft.order = [order_text(item, lambda node: _sort_text(node, draft)) for item in items]
+    for name in ("limit", "offset"):
+        clause = draft.select.args.get(name)
+        if clause is not None:
+            draft.limit += f" {name.upper()} {_row_count(clause.expression, name.upper())}"
+
+
+def _sort_text(node: exp.Expr, draft: Draft) -> str:
+    if isinstance(node, exp.Literal) and not node.args.get("is_string"):
+        _at(node, draft.select.expressions, "ORDER BY")
+        return draft.output_terms[int(node.name) - 1].sql
+    if isinstance(node, exp.Column) and not node.table and node.name.casefold() in draft.scope.aliases:
+        return draft.scope.aliases[node.name.casefold()].sql
+    return f"TRY({Reader(draft.scope).read(node).sql})"
+
+
+def _row_count(node: exp.Expr, name: str) -> int:
+    text = node.name if isinstance(node, exp.Literal) and not node.args.get("is_string") else ""
+    if not text.isdigit() or len(text) > 9:
+        raise BadPosition(name=name, low=0, high=MAX_ROWS_SHOWN - 1)
+    return int(text)
+
+
+def bounded_statistics(draft: Draft) -> None:
+    """Name, bound and share: what is asked, plus what selecting keys and the minimum of units need."""
+    measures = list(draft.scope.measures)
+    if not measures:
+        unit = draft.relation.private.unit
+        raise NoAggregate(column=unit.column if unit else "")
+    if draft.facts.min_units > 0 and all(m.aggregate is not Aggregate.UNITS for m in measures):
+        measures.append(Measure(aggregate=Aggregate.UNITS, row="", label="units"))
+    if draft.cells is None:
+        measures.append(Measure(aggregate=Aggregate.WEIGHT, row="", label="keys"))
+    if len(measures) > MAX_STATISTICS:
+        raise TooManyParts(count=len(measures), part=Text("aggregates", "聚合"), limit=MAX_STATISTICS)
+    draft.measures = tuple(measures)
+    draft.statistics = statistics(measures, max_rows=draft.relation.max_rows, cells=draft.cells)
+
+
+#: The gate. Order matters: each rule may use what those before it added.
+RULES: tuple[Callable[[Draft], None], ...] = (
+    tracked_relation,
+    row_filter,
+    grouping_keys,
+    key_domains,
+    answer_columns,
+    noisy_filter,
+    noisy_order,
+    bounded_statistics,
+)
+
+
+def _plan(draft: Draft) -> Plan:
+    max_keys = min(draft.relation.max_rows, MAX_KEYS_OF_A_UNIT)
+    exact = Exact(
+        relation=draft.relation,
+        conditions=draft.conditions,
+        keys=tuple(_key_sql(n, t) for n, t in zip(draft.key_nodes, draft.key_terms, strict=True)),
+        measures=draft.measures,
+        statistics=draft.statistics,
+        cells=draft.cells,
+        max_keys=max_keys,
+    )
+    unit = draft.relation.private.unit
+    return Plan(
+        question=draft.select.sql(dialect="duckdb", comments=False),
+        facts_digest=draft.facts.digest(),
+        unit=unit.stands_for if unit else "",
+        tables=tuple(s.facts.name for s in draft.relation.scope.sources),
+        keys=draft.keys,
+        statistics=draft.statistics,
+        outputs=tuple(draft.outputs),
+        exact_sql=exact.sql(),
+        finish_sql=_finish_sql(draft),
+        spread_sql=_spread_sql(draft),
+        max_rows=draft.relation.max_rows,
+        max_keys=max_keys,
+        min_units=draft.facts.min_units,
+    )
+
+
+def _key_sql(node: exp.Expr, term: Term) -> str:
+    return term.sql if isinstance(node, exp.Column) else f"TRY({term.sql})"
+
+
+def _finish_sql(draft: Draft) -> str:
+    columns = ["cell", *(f"TRY({t.sql}) AS o{i}" for i, t in enumerate(draft.output_terms))]
+    having = f" WHERE TRY({draft.having})" if draft.having else ""
+    keys = [f"{k.name} ASC NULLS LAST" for k in draft.keys]
+    order = f" ORDER BY {', '.join([*draft.order, *keys])}" if draft.order or keys else ""
+    return f"SELECT {', '.join(columns)} FROM noisy{having}{order}{draft.limit}"
+
+
+def _spread_sql(draft: Draft) -> str:
+    """95 % of what each derived column would be if the noise were drawn again around the answer; "" when none is derived."""
+    if not draft.spread:
+        return ""
+    keys = "".join(f", n.{k.name}" for k in draft.keys)
+    redrawn = ", ".join(f"n.{s.name} + z.{s.name} * c.{s.name} AS {s.name}" for s in draft.statistics)
+    drawn = f"SELECT n.cell{keys}, {redrawn} FROM noisy AS n CROSS JOIN normals AS z CROSS JOIN scales AS c"
+    values = ", ".join(f"TRY(CAST({t.sql} AS DOUBLE)) AS {name}" for name, t in draft.spread.items())
+    ends = ", ".join(
+        f"quantile_cont({name}, {p}) FILTER (WHERE isfinite({name}))" for name in draft.spread for p in (0.025, 0.975)
+    )
+    derived = f"SELECT cell, {values} FROM drawn"
+    return f"WITH drawn AS ({drawn}), derived AS ({derived}) SELECT cell, {ends} FROM derived GROUP BY cell"

@@ -1,0 +1,322 @@
+"""Expressions of the accepted dialect, compiled node by node into total DuckDB text.
+
+Owns the operators; `privacy.sql.functions` owns the functions. A `Reader` turns a parsed expression into a `Term`; names
+come from the scope it is given, so the same reader serves rows (columns of tables) and noisy cells (keys and statistics).
+It never copies text of the asker into SQL: every piece is rebuilt from literals, quoted names and the templates here.
+Law 4 and 5: a node, an argument or a type that is not listed is refused by name; what can fail on a row is made NULL by
+TRY at the edge of the row (`privacy.sql.bound`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import Protocol
+
+from sqlglot import exp
+
+from privacy.errors import Text
+from privacy.facts import Kind
+from privacy.sql import functions, terms
+from privacy.sql.parse import refuse, require_arguments, where_of
+from privacy.sql.problems import BadLiteral, MisplacedAggregate, TypeMismatch, UnknownFunction
+from privacy.sql.terms import Term, as_day, require_kind, truth
+
+MAX_INTEGER = 2**63 - 1
+
+_NAMES: dict[type[exp.Expr], Text] = {
+    exp.Window: Text("a window (OVER)", "窗口函数（OVER）"),
+    exp.Filter: Text("FILTER (WHERE …) on an aggregate", "聚合上的 FILTER (WHERE …)"),
+    exp.Subquery: Text("a subquery", "子查询"),
+    exp.Select: Text("a subquery", "子查询"),
+    exp.Exists: Text("EXISTS", "EXISTS"),
+    exp.Star: Text("* (all columns)", "*（全部列）"),
+    exp.Placeholder: Text("a parameter", "参数占位符"),
+    exp.Interval: Text("INTERVAL", "INTERVAL"),
+    exp.RegexpLike: Text("a regular expression", "正则表达式"),
+    exp.Collate: Text("COLLATE", "COLLATE"),
+    exp.Bracket: Text("an index [ ]", "下标 [ ]"),
+    exp.Order: Text("ORDER BY inside an aggregate", "聚合函数中的 ORDER BY"),
+}
+
+
+class Scope(Protocol):
+    """Where names come from."""
+
+    def known(self, node: exp.Expr) -> Term | None:
+        """The term of a whole sub-expression that the scope already knows (a grouping key, an aggregate), else None."""
+
+    def column(self, node: exp.Column) -> Term:
+        """The term of a column. Raises a `SqlRefused`."""
+
+
+class Reader:
+    """Compiles expressions over one scope."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    def read(self, node: exp.Expr) -> Term:
+        """The term of `node`. Raises a `SqlRefused` naming what is not accepted and where."""
+        known = self.scope.known(node)
+        if known is not None:
+            return known
+        if isinstance(node, exp.Column):
+            require_arguments(node, "this", "table")
+            return self.scope.column(node)
+        operator = _OPERATORS.get(type(node))
+        if operator is not None:
+            return operator(self, node)
+        function = functions.find(node)
+        if function is not None:
+            return function(self, node)
+        raise self._refusal(node)
+
+    def _refusal(self, node: exp.Expr) -> Exception:
+        if type(node) in _NAMES:
+            return refuse(_NAMES[type(node)], node)
+        if isinstance(node, exp.AggFunc):
+            name = node.sql_name() if isinstance(node, exp.Func) else node.key.upper()
+            return MisplacedAggregate(name=name, where=where_of(node))
+        if isinstance(node, exp.Func):
+            name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
+            return UnknownFunction(name=name.lower(), where=where_of(node), allowed=functions.listed())
+        return refuse(Text(f"the construct {node.key.upper()}", f"结构 {node.key.upper()}"), node)
+
+    def of_kind(self, node: exp.Expr, name: str, *kinds: Kind) -> Term:
+        """Read `node` and require one of `kinds` (the literal NULL fits all)."""
+        term = self.read(node)
+        require_kind(term, node, name, *kinds)
+        return term
+
+    def numeric(self, node: exp.Expr, name: str) -> Term:
+        """Read `node` and require a number."""
+        return self.of_kind(node, name, Kind.INTEGER, Kind.NUMBER)
+
+    def alike(self, nodes: list[exp.Expr], name: str) -> list[Term]:
+        """Read several operands that must be comparable; text literals beside days are read as days."""
+        found = [self.read(n) for n in nodes]
+        timed = next((t.kind for t in found if t.kind in (Kind.DATE, Kind.TIMESTAMP)), None)
+        if timed is not None:
+            found = [as_day(t, n, timed) for t, n in zip(found, nodes, strict=True)]
+        families = {_family(t.kind) for t in found if t.kind is not None}
+        if len(families) > 1:
+            kinds = ", ".join(sorted({str(t.kind) for t in found if t.kind is not None}))
+            raise TypeMismatch(
+                name=name,
+                found=kinds,
+                where=where_of(nodes[0]),
+                allowed=Text("operands of one type", "同一类型的操作数"),
+            )
+        return found
+
+
+def quote_text(value: str) -> str:
+    """A SQL text literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def quote_name(name: str) -> str:
+    """A quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _family(kind: Kind | None) -> str:
+    if kind in (Kind.INTEGER, Kind.NUMBER):
+        return "number"
+    return "day" if kind in (Kind.DATE, Kind.TIMESTAMP) else str(kind)
+
+
+def _literal(_: Reader, node: exp.Expr) -> Term:
+    require_arguments(node, "this", "is_string")
+    text = str(node.this)
+    if node.args.get("is_string"):
+        return Term(sql=quote_text(text), kind=Kind.TEXT, nullable=False, domain=(text,), literal=text)
+    try:
+        value = Fraction(text) if len(text) <= 40 else None
+    except ValueError:
+        value = None
+    if value is None or abs(value) > MAX_INTEGER:
+        raise BadLiteral(value=text[:40], kind="number", where=where_of(node))
+    whole = text.isdigit()
+    return Term(
+        sql=str(int(value)) if whole else f"{float(value)!r}::DOUBLE",
+        kind=Kind.INTEGER if whole else Kind.NUMBER,
+        nullable=False,
+        low=value,
+        high=value,
+        step=abs(value),
+        literal=int(value) if whole else None,
+    )
+
+
+def _boolean(_: Reader, node: exp.Expr) -> Term:
+    value = bool(node.this)
+    return Term(sql=str(value).upper(), kind=Kind.BOOLEAN, nullable=False, domain=(value,), literal=value)
+
+
+def _null(_: Reader, node: exp.Expr) -> Term:
+    return Term(sql="NULL", kind=None)
+
+
+def _paren(reader: Reader, node: exp.Expr) -> Term:
+    require_arguments(node, "this")
+    return reader.read(node.this)
+
+
+def _negative(reader: Reader, node: exp.Expr) -> Term:
+    a = reader.numeric(node.this, "-")
+    low, high = None if a.high is None else -a.high, None if a.low is None else -a.low
+    literal = -a.literal if isinstance(a.literal, int) else None
+    return replace(a, sql=f"(- {a.sql})", low=low, high=high, domain=None, literal=literal)
+
+
+def _arithmetic(symbol: str) -> Callable[[Reader, exp.Expr], Term]:
+    def read(reader: Reader, node: exp.Expr) -> Term:
+        require_arguments(node, "this", "expression")
+        a, b = reader.numeric(node.this, symbol), reader.numeric(node.expression, symbol)
+        sql = f"({a.sql} {symbol} {b.sql})"
+        match symbol:
+            case "+" | "-":
+                return terms.add(a, b, sql, minus=symbol == "-")
+            case "*":
+                return terms.multiply(a, b, sql)
+        return replace(terms.divide(a, b, sql), nullable=True)
+
+    return read
+
+
+def _whole_division(reader: Reader, node: exp.Expr) -> Term:
+    require_arguments(node, "this", "expression")
+    a, b = reader.of_kind(node.this, "//", Kind.INTEGER), reader.of_kind(node.expression, "//", Kind.INTEGER)
+    quotient = terms.rounded(terms.divide(a, b, ""), f"({a.sql} // {b.sql})", 0, Kind.INTEGER)
+    return replace(quotient, nullable=True, step=Fraction(1))
+
+
+def _remainder(reader: Reader, node: exp.Expr) -> Term:
+    require_arguments(node, "this", "expression")
+    a, b = reader.numeric(node.this, "%"), reader.numeric(node.expression, "%")
+    reach = None if b.low is None or b.high is None else max(abs(b.low), abs(b.high))
+    return Term(
+        sql=f"({a.sql} % {b.sql})",
+        kind=terms.joint_kind((a, b)) or Kind.INTEGER,
+        low=None if reach is None else (Fraction(0) if a.low is not None and a.low >= 0 else -reach),
+        high=None if reach is None else (Fraction(0) if a.high is not None and a.high <= 0 else reach),
+        step=terms.joint_step((a.step, b.step)),
+    )
+
+
+def _comparison(symbol: str) -> Callable[[Reader, exp.Expr], Term]:
+    def read(reader: Reader, node: exp.Expr) -> Term:
+        require_arguments(node, "this", "expression")
+        pair = reader.alike([node.this, node.expression], symbol)
+        nullable = False if symbol.startswith("IS") else None
+        return truth(f"({pair[0].sql} {symbol} {pair[1].sql})", pair, nullable=nullable)
+
+    return read
+
+
+def _connective(symbol: str) -> Callable[[Reader, exp.Expr], Term]:
+    def read(reader: Reader, node: exp.Expr) -> Term:
+        require_arguments(node, "this", "expression")
+        pair = [reader.of_kind(n, symbol, Kind.BOOLEAN) for n in (node.this, node.expression)]
+        return truth(f"({pair[0].sql} {symbol} {pair[1].sql})", pair)
+
+    return read
+
+
+def _not(reader: Reader, node: exp.Expr) -> Term:
+    a = reader.of_kind(node.this, "NOT", Kind.BOOLEAN)
+    return truth(f"(NOT {a.sql})", [a])
+
+
+def _is(reader: Reader, node: exp.Expr) -> Term:
+    require_arguments(node, "this", "expression")
+    a = reader.read(node.this)
+    if isinstance(node.expression, exp.Boolean):
+        require_kind(a, node, "IS TRUE", Kind.BOOLEAN)
+    elif not isinstance(node.expression, exp.Null):
+        raise refuse(Text("IS with anything but NULL, TRUE or FALSE", "IS 后面不是 NULL、TRUE 或 FALSE"), node)
+    other = reader.read(node.expression)
+    return truth(f"({a.sql} IS {other.sql})", [a], nullable=False)
+
+
+def _in(reader: Reader, node: exp.Expr) -> Term:
+    require_arguments(node, "this", "expressions")
+    members = list(node.expressions)
+    if not members:
+        raise refuse(Text("IN without a list of values", "没有取值列表的 IN"), node)
+    first, *others = reader.alike([node.this, *members], "IN")
+    return truth(f"({first.sql} IN ({', '.join(o.sql for o in others)}))", [first, *others])
+
+
+def _between(reader: Reader, node: exp.Expr) -> Term:
+    require_arguments(node, "this", "low", "high")
+    a, low, high = reader.alike([node.this, node.args["low"], node.args["high"]], "BETWEEN")
+    return truth(f"({a.sql} BETWEEN {low.sql} AND {high.sql})", [a, low, high])
+
+
+def _like(symbol: str) -> Callable[[Reader, exp.Expr], Term]:
+    def read(reader: Reader, node: exp.Expr) -> Term:
+        require_arguments(node, "this", "expression")
+        pair = [reader.of_kind(n, symbol, Kind.TEXT) for n in (node.this, node.expression)]
+        return truth(f"({pair[0].sql} {symbol} {pair[1].sql})", pair)
+
+    return read
+
+
+def _case(reader: Reader, node: exp.Expr) -> Term:
+    require_arguments(node, "this", "ifs", "default")
+    branches: list[str] = []
+    results: list[exp.Expr] = []
+    for branch in node.args["ifs"]:
+        require_arguments(branch, "this", "true")
+        condition = exp.EQ(this=node.this, expression=branch.this) if node.this else branch.this
+        branches.append(f"WHEN {reader.of_kind(condition, 'CASE', Kind.BOOLEAN).sql} THEN ")
+        results.append(branch.args["true"])
+    default = node.args.get("default")
+    values = reader.alike([*results, *([default] if default is not None else [])], "CASE")
+    text = " ".join(head + v.sql for head, v in zip(branches, values, strict=False))
+    ending = f" ELSE {values[-1].sql}" if default is not None else ""
+    nullable = default is None or any(v.nullable for v in values)
+    return terms.hull(f"(CASE {text}{ending} END)", values, nullable=nullable)
+
+
+def _if(reader: Reader, node: exp.Expr) -> Term:
+    require_arguments(node, "this", "true", "false")
+    branch = exp.If(this=node.this, true=node.args["true"])
+    return _case(reader, exp.Case(ifs=[branch], default=node.args.get("false")))
+
+
+_OPERATORS: dict[type[exp.Expr], Callable[[Reader, exp.Expr], Term]] = {
+    exp.Literal: _literal,
+    exp.Boolean: _boolean,
+    exp.Null: _null,
+    exp.Paren: _paren,
+    exp.Neg: _negative,
+    exp.Add: _arithmetic("+"),
+    exp.Sub: _arithmetic("-"),
+    exp.Mul: _arithmetic("*"),
+    exp.Div: _arithmetic("/"),
+    exp.IntDiv: _whole_division,
+    exp.Mod: _remainder,
+    exp.EQ: _comparison("="),
+    exp.NEQ: _comparison("<>"),
+    exp.LT: _comparison("<"),
+    exp.LTE: _comparison("<="),
+    exp.GT: _comparison(">"),
+    exp.GTE: _comparison(">="),
+    exp.NullSafeEQ: _comparison("IS NOT DISTINCT FROM"),
+    exp.NullSafeNEQ: _comparison("IS DISTINCT FROM"),
+    exp.And: _connective("AND"),
+    exp.Or: _connective("OR"),
+    exp.Not: _not,
+    exp.Is: _is,
+    exp.In: _in,
+    exp.Between: _between,
+    exp.Like: _like("LIKE"),
+    exp.ILike: _like("ILIKE"),
+    exp.Case: _case,
+    exp.If: _if,
+}

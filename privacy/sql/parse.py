@@ -1,0 +1,181 @@
+"""Text → one SELECT tree that we understand whole.
+
+Owns reading the asker's text: size, depth, one statement, and the list of clauses that may stand in a SELECT. It never
+resolves a name. What is not understood is refused, never ignored: every argument that the parser filled in and that is
+not on the list of its node is a refusal by name.
+"""
+
+from __future__ import annotations
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ParseError, TokenError
+
+from privacy.errors import Text
+from privacy.sql.problems import SqlManyStatements, SqlSyntax, SqlTooDeep, SqlTooLong, Unsupported
+
+MAX_LENGTH = 100_000
+MAX_DEPTH = 60
+MAX_NODES = 20_000
+
+NOWHERE = Text("", "")
+#: Arguments that the parser sets by itself and that change nothing here.
+_SILENT = frozenset({"typed", "safe", "ignore_nulls", "coalesce", "big_int", "_type", "date_part_boundary", "nested"})
+
+#: For each clause-level node, the arguments that may be filled in.
+_CLAUSES: dict[type[exp.Expr], frozenset[str]] = {
+    exp.Select: frozenset({"expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset"}),
+    exp.From: frozenset({"this"}),
+    exp.Table: frozenset({"this", "alias"}),
+    exp.TableAlias: frozenset({"this"}),
+    exp.Join: frozenset({"this", "on", "using", "side", "kind"}),
+    exp.Where: frozenset({"this"}),
+    exp.Group: frozenset({"expressions", "all"}),
+    exp.Having: frozenset({"this"}),
+    exp.Order: frozenset({"expressions"}),
+    exp.Ordered: frozenset({"this", "desc", "nulls_first"}),
+    exp.Limit: frozenset({"expression"}),
+    exp.Offset: frozenset({"expression"}),
+}
+
+_NAMES: dict[str, Text] = {
+    "with_": Text("WITH (a common table expression)", "WITH（公用表表达式）"),
+    "distinct": Text("SELECT DISTINCT", "SELECT DISTINCT"),
+    "qualify": Text("QUALIFY", "QUALIFY"),
+    "windows": Text("WINDOW", "WINDOW"),
+    "sample": Text("SAMPLE", "SAMPLE"),
+    "into": Text("INTO", "INTO"),
+    "laterals": Text("LATERAL", "LATERAL"),
+    "pivots": Text("PIVOT", "PIVOT"),
+    "rollup": Text("ROLLUP", "ROLLUP"),
+    "cube": Text("CUBE", "CUBE"),
+    "grouping_sets": Text("GROUPING SETS", "GROUPING SETS"),
+    "totals": Text("WITH TOTALS", "WITH TOTALS"),
+    "db": Text("a schema before a table's name", "表名前的模式名"),
+    "catalog": Text("a catalogue before a table's name", "表名前的目录名"),
+    "method": Text("this kind of join (NATURAL, ASOF, POSITIONAL)", "这类连接（NATURAL、ASOF、POSITIONAL）"),
+    "columns": Text("a column list behind a table's alias", "表别名后的列名列表"),
+    "limit_options": Text("LIMIT with a percentage", "按百分比的 LIMIT"),
+    "hint": Text("a hint", "提示（hint）"),
+}
+
+_ADVICE: dict[str, Text] = {
+    "with_": Text("Write one SELECT over the tables themselves.", "请直接对表写一条 SELECT。"),
+    "distinct": Text("Use GROUP BY, or COUNT(DISTINCT unit).", "请使用 GROUP BY，或 COUNT(DISTINCT 隐私单元)。"),
+    "rollup": Text("Ask for each level with its own GROUP BY.", "请用各自的 GROUP BY 分别提问。"),
+    "db": Text("Write the table's name alone.", "请只写表名。"),
+}
+_GENERAL_ADVICE = Text(
+    "Accepted: SELECT … FROM … JOIN … WHERE … GROUP BY … HAVING … ORDER BY … LIMIT … OFFSET.",
+    "可用的结构：SELECT … FROM … JOIN … WHERE … GROUP BY … HAVING … ORDER BY … LIMIT … OFFSET。",
+)
+
+
+def where_of(node: exp.Expr) -> Text:
+    """Where a node stands in the asker's text, as the end of a sentence; empty when it is not known."""
+    for part in node.walk():
+        line, column = part.meta.get("line"), part.meta.get("col")
+        if line is not None and column is not None:
+            return Text(f" (line {line}, column {column})", f"（第 {line} 行第 {column} 列）")
+    return NOWHERE
+
+
+def refuse(construct: Text, node: exp.Expr, advice: Text = _GENERAL_ADVICE) -> Unsupported:
+    """The refusal of a construct, with its position."""
+    return Unsupported(construct=construct, where=where_of(node), advice=advice)
+
+
+def parse_select(sql: str) -> exp.Select:
+    """Read one SELECT statement. Raises `SqlTooLong`, `SqlTooDeep`, `SqlSyntax`, `SqlManyStatements`, `Unsupported`."""
+    _require_readable(sql)
+    statements = [s for s in _parse(sql) if s is not None]
+    if len(statements) != 1:
+        raise SqlManyStatements(count=len(statements))
+    select = statements[0]
+    if not isinstance(select, exp.Select):
+        raise refuse(_statement_name(select), select)
+    _require_known_clauses(select)
+    return select
+
+
+def _require_readable(sql: str) -> None:
+    if len(sql) > MAX_LENGTH:
+        raise SqlTooLong(length=len(sql), limit=MAX_LENGTH)
+    depth = deepest = 0
+    for character in sql:
+        if character in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in ")]}":
+            depth -= 1
+    if deepest > MAX_DEPTH:
+        raise SqlTooDeep(limit=MAX_DEPTH)
+    bad = next((i for i, c in enumerate(sql) if c == "\0" or 0xD800 <= ord(c) <= 0xDFFF), None)
+    if bad is not None:
+        raise SqlSyntax(line=sql.count("\n", 0, bad) + 1, column=bad - sql.rfind("\n", 0, bad), near="�")
+
+
+def _parse(sql: str) -> list[exp.Expr | None]:
+    try:
+        trees = sqlglot.parse(sql, read="duckdb")
+        for tree in trees:
+            _require_shallow(tree)
+    except RecursionError as error:
+        raise SqlTooDeep(limit=MAX_DEPTH) from error
+    except ParseError as error:
+        first = error.errors[0] if error.errors else {}
+        raise SqlSyntax(
+            line=first.get("line") or 1, column=first.get("col") or 1, near=(first.get("highlight") or "")[:40]
+        ) from None
+    except TokenError as error:
+        raise SqlSyntax(line=1, column=1, near=sql[:20]) from error
+    return list(trees)
+
+
+def _require_shallow(tree: exp.Expr | None) -> None:
+    """Bound the tree before anything recurses over it: `-` and NOT chains are deep without a bracket."""
+    level = [tree] if tree is not None else []
+    depth = nodes = 0
+    while level:
+        depth, nodes = depth + 1, nodes + len(level)
+        if depth > 4 * MAX_DEPTH or nodes > MAX_NODES:
+            raise SqlTooDeep(limit=MAX_DEPTH)
+        level = [child for node in level for child in node.iter_expressions()]
+
+
+def _statement_name(tree: exp.Expr) -> Text:
+    if isinstance(tree, exp.SetOperation):
+        return Text("combining SELECTs (UNION, INTERSECT, EXCEPT)", "合并多个 SELECT（UNION、INTERSECT、EXCEPT）")
+    if isinstance(tree, exp.Subquery):
+        return Text("a SELECT in brackets", "括号中的 SELECT")
+    name = tree.key.upper()
+    return Text(f"the statement {name}", f"语句 {name}")
+
+
+def _require_known_clauses(select: exp.Select) -> None:
+    parts: list[exp.Expr] = [select]
+    while parts:
+        node = parts.pop()
+        _require_known_arguments(node)
+        for name, value in node.args.items():
+            members = value if isinstance(value, list) else [value]
+            if not (isinstance(node, exp.Ordered | exp.Where | exp.Having | exp.Limit | exp.Offset) or name == "on"):
+                parts.extend(m for m in members if type(m) in _CLAUSES and not isinstance(m, exp.Select))
+
+
+def _require_known_arguments(node: exp.Expr) -> None:
+    allowed = _CLAUSES[type(node)]
+    for name, value in node.args.items():
+        if value in (None, [], False) or name in allowed:
+            continue
+        construct = _NAMES.get(name, Text(name.strip("_").upper(), name.strip("_").upper()))
+        raise refuse(construct, node, _ADVICE.get(name, _GENERAL_ADVICE))
+
+
+def require_arguments(node: exp.Expr, *allowed: str) -> None:
+    """Refuse a node in which the parser filled in anything but `allowed`: what is not understood is never ignored."""
+    for name, value in node.args.items():
+        if value in (None, [], False) or name in allowed or name in _SILENT:
+            continue
+        text = f"{node.key.upper()} … {name.strip('_').upper()}"
+        raise refuse(Text(text, text), node)

@@ -1,0 +1,284 @@
+"""Every reason why a question is refused, by name.
+
+Owns the `Refused` kinds of the SQL gate. Each names the construct, where it stands, why it is refused and the nearest
+thing that would be accepted. All parameters come from the asker's own text or from public facts (law 4), so every
+sentence here may be shown to the asker.
+
+    Malformed
+    ├── SqlSyntax · SqlManyStatements · SqlTooDeep
+    TooLarge
+    ├── SqlTooLong
+    Refused
+    └── SqlRefused
+        ├── Unsupported · UnknownFunction · UnknownTable · UnknownColumn · AmbiguousColumn
+        ├── NoPrivateTable · TwoPrivateTables · JoinNeedsEquality · JoinLosesUnit · JoinFanOutUnknown
+        ├── UnitColumnUsed · DistinctNotUnit · NotGrouped · MisplacedAggregate · NoAggregate
+        └── TypeMismatch · BadLiteral · Unbounded · BadPosition · TooManyCells · TooManyParts
+"""
+
+from __future__ import annotations
+
+from privacy.errors import Malformed, Refused, Text, TooLarge
+
+
+class SqlSyntax(Malformed):
+    """The text is not SQL that we can read."""
+
+    code = "sql.syntax"
+    sentence = Text(
+        "The SQL cannot be read at line {line}, column {column}, near «{near}».",
+        "SQL 无法解析：第 {line} 行第 {column} 列，靠近「{near}」。",
+    )
+    hint = Text("Write one SELECT statement in DuckDB's SQL.", "请按 DuckDB 的 SQL 语法写一条 SELECT 语句。")
+
+
+class SqlManyStatements(Malformed):
+    """More than one statement, or none."""
+
+    code = "sql.one_statement"
+    sentence = Text(
+        "A question is exactly one statement; this text holds {count}.",
+        "一个问题只能包含一条语句，这段文字含有 {count} 条。",
+    )
+    hint = Text("Ask each statement on its own.", "请将各条语句分别提交。")
+
+
+class SqlTooDeep(Malformed):
+    """Nested deeper than any person writes."""
+
+    code = "sql.too_deep"
+    sentence = Text("The SQL is nested more than {limit} levels deep.", "SQL 的嵌套超过 {limit} 层。")
+    hint = Text("Simplify the expression.", "请简化表达式。")
+
+
+class SqlTooLong(TooLarge):
+    """Longer than the limit."""
+
+    code = "sql.too_long"
+    sentence = Text(
+        "The SQL is {length} characters long; at most {limit} are read.",
+        "SQL 长度为 {length} 个字符，最多允许 {limit} 个。",
+    )
+    hint = Text("Shorten the question.", "请缩短问题。")
+
+
+class SqlRefused(Refused):
+    """A rule of the gate says no."""
+
+
+class Unsupported(SqlRefused):
+    """A construct outside the accepted dialect."""
+
+    code = "sql.unsupported"
+    sentence = Text("{construct} is not accepted{where}.", "不支持 {construct}{where}。")
+    hint = Text("{advice}", "{advice}")
+
+
+class UnknownFunction(SqlRefused):
+    """A function that is not on the allow-list."""
+
+    code = "sql.unknown_function"
+    sentence = Text("The function {name} is not accepted{where}.", "不支持函数 {name}{where}。")
+    hint = Text("Accepted functions: {allowed}.", "可用的函数：{allowed}。")
+
+
+class UnknownTable(SqlRefused):
+    """A table the dataset does not have."""
+
+    code = "sql.unknown_table"
+    sentence = Text("There is no table {name} in this dataset{where}.", "该数据集中没有表 {name}{where}。")
+    hint = Text("Its tables are: {allowed}.", "该数据集的表有：{allowed}。")
+
+
+class UnknownColumn(SqlRefused):
+    """A column the tables in FROM do not have."""
+
+    code = "sql.unknown_column"
+    sentence = Text("There is no column {name} in the tables used{where}.", "所用的表中没有列 {name}{where}。")
+    hint = Text("The columns are: {allowed}.", "可用的列有：{allowed}。")
+
+
+class AmbiguousColumn(SqlRefused):
+    """A name that two tables share."""
+
+    code = "sql.ambiguous_column"
+    sentence = Text("The column {name} is in more than one table{where}.", "列 {name} 同时存在于多个表中{where}。")
+    hint = Text("Write the table's name before it: {allowed}.", "请在列名前写上表名：{allowed}。")
+
+
+class NoPrivateTable(SqlRefused):
+    """Only public tables were named."""
+
+    code = "sql.no_private_table"
+    sentence = Text("The question uses no private table.", "该问题没有用到受保护的表。")
+    hint = Text(
+        "Name one of the private tables in FROM: {allowed}. Public tables can be downloaded instead.",
+        "请在 FROM 中使用一个受保护的表：{allowed}。公开的表可以直接下载。",
+    )
+
+
+class TwoPrivateTables(SqlRefused):
+    """Two private tables in one question."""
+
+    code = "sql.two_private_tables"
+    sentence = Text("Joining the private tables {names} is not accepted.", "不支持将受保护的表 {names} 相互连接。")
+    hint = Text(
+        "Use one private table and any number of public ones: {allowed}.",
+        "请只使用一个受保护的表，可以连接任意数量的公开表：{allowed}。",
+    )
+
+
+class JoinNeedsEquality(SqlRefused):
+    """A join without an equality between the two sides."""
+
+    code = "sql.join_needs_equality"
+    sentence = Text(
+        "The join with {name} has no equality between a column of it and a column before it.",
+        "与 {name} 的连接缺少「该表的列 = 之前某表的列」这样的等值条件。",
+    )
+    hint = Text(
+        "Write JOIN {name} USING (column) or ON a.x = {name}.y.", "请写成 JOIN {name} USING (列) 或 ON a.x = {name}.y。"
+    )
+
+
+class JoinLosesUnit(SqlRefused):
+    """An outer join that would keep rows which belong to nobody."""
+
+    code = "sql.join_loses_unit"
+    sentence = Text(
+        "This outer join would keep rows of {name} that belong to no {unit}.",
+        "该外连接会保留 {name} 中不属于任何 {unit} 的行。",
+    )
+    hint = Text(
+        "Put the private table first and use JOIN or LEFT JOIN.", "请将受保护的表放在最前，并使用 JOIN 或 LEFT JOIN。"
+    )
+
+
+class JoinFanOutUnknown(SqlRefused):
+    """How often a join may multiply rows is not public."""
+
+    code = "sql.join_fan_out_unknown"
+    sentence = Text(
+        "It is not known how many rows of {name} share one value of {column}.",
+        "尚不清楚 {name} 中有多少行共享同一个 {column} 值。",
+    )
+    hint = Text(
+        "Join on a column that is declared unique, or ask the steward to ingest the dataset again.",
+        "请使用声明为唯一的列进行连接，或请数据提供方重新导入数据集。",
+    )
+
+
+class UnitColumnUsed(SqlRefused):
+    """The identifier of the privacy unit was used for anything but counting units."""
+
+    code = "sql.unit_column"
+    sentence = Text(
+        "{column} identifies a {unit}; it can be counted, not read, compared or grouped by{where}.",
+        "{column} 标识一个 {unit}，只能计数，不能读取、比较或用于分组{where}。",
+    )
+    hint = Text("Write COUNT(DISTINCT {column}).", "请写 COUNT(DISTINCT {column})。")
+
+
+class DistinctNotUnit(SqlRefused):
+    """COUNT(DISTINCT x) of something else than the privacy unit."""
+
+    code = "sql.distinct_not_unit"
+    sentence = Text(
+        "DISTINCT is accepted for counting {unit}s only{where}.", "DISTINCT 只能用于统计 {unit} 的数量{where}。"
+    )
+    hint = Text(
+        "Write COUNT(DISTINCT {column}); for the values of a column use GROUP BY.",
+        "请写 COUNT(DISTINCT {column})；若要列出某列的取值，请使用 GROUP BY。",
+    )
+
+
+class NotGrouped(SqlRefused):
+    """A column outside an aggregate that is not a grouping key."""
+
+    code = "sql.not_grouped"
+    sentence = Text(
+        "{name} is neither inside an aggregate nor in GROUP BY{where}.",
+        "{name} 既不在聚合函数中，也不在 GROUP BY 中{where}。",
+    )
+    hint = Text(
+        "Group by it or put it into COUNT, SUM or AVG. Rows themselves are never shown.",
+        "请将其加入 GROUP BY，或放入 COUNT、SUM、AVG 中。系统从不返回原始行。",
+    )
+
+
+class MisplacedAggregate(SqlRefused):
+    """An aggregate where a row is needed."""
+
+    code = "sql.misplaced_aggregate"
+    sentence = Text("{name} cannot stand here{where}.", "{name} 不能出现在此处{where}。")
+    hint = Text(
+        "Use HAVING for conditions on aggregates; do not nest aggregates.",
+        "对聚合结果的条件请用 HAVING；聚合函数不可嵌套。",
+    )
+
+
+class NoAggregate(SqlRefused):
+    """A question that only lists keys."""
+
+    code = "sql.no_aggregate"
+    sentence = Text("The question asks for no aggregate.", "该问题没有任何聚合。")
+    hint = Text(
+        "Add COUNT(*), COUNT(DISTINCT {column}), SUM or AVG.", "请加入 COUNT(*)、COUNT(DISTINCT {column})、SUM 或 AVG。"
+    )
+
+
+class TypeMismatch(SqlRefused):
+    """An operator on types it does not accept."""
+
+    code = "sql.type_mismatch"
+    sentence = Text("{name} does not accept {found}{where}.", "{name} 不接受 {found} 类型{where}。")
+    hint = Text("It accepts {allowed}; convert with CAST(… AS …).", "它接受 {allowed}，可用 CAST(… AS …) 转换。")
+
+
+class BadLiteral(SqlRefused):
+    """A literal that cannot be read as what it is compared with."""
+
+    code = "sql.bad_literal"
+    sentence = Text("{value} cannot be read as {kind}{where}.", "{value} 无法作为 {kind} 读取{where}。")
+    hint = Text("Write dates as '2024-01-31' and numbers below 9e18.", "日期请写成 '2024-01-31'，数值须小于 9e18。")
+
+
+class Unbounded(SqlRefused):
+    """A sum over an expression whose range is not public."""
+
+    code = "sql.unbounded"
+    sentence = Text("{name} needs a value with public bounds{where}.", "{name} 需要取值范围公开的表达式{where}。")
+    hint = Text(
+        "State the bounds: {name}(LEAST(GREATEST(x, lower), upper)).",
+        "请写明上下界：{name}(LEAST(GREATEST(x, 下界), 上界))。",
+    )
+
+
+class BadPosition(SqlRefused):
+    """An ordinal that points at no column, or a LIMIT that is not a whole number."""
+
+    code = "sql.bad_position"
+    sentence = Text("{name} must be a whole number from {low} to {high}.", "{name} 必须是 {low} 到 {high} 之间的整数。")
+    hint = Text("Use a column number of the SELECT list, or a row count.", "请使用 SELECT 列表中的列号，或具体的行数。")
+
+
+class TooManyCells(SqlRefused):
+    """More public cells than one answer may hold."""
+
+    code = "sql.too_many_cells"
+    sentence = Text(
+        "The answer would have {count} cells; at most {limit} are accepted.",
+        "结果将有 {count} 个单元格，最多允许 {limit} 个。",
+    )
+    hint = Text("Group by fewer or coarser keys.", "请减少分组键，或使用更粗的分组。")
+
+
+class TooManyParts(SqlRefused):
+    """More aggregates, keys or joins than one question may hold."""
+
+    code = "sql.too_many_parts"
+    sentence = Text(
+        "The question has {count} {part}; at most {limit} are accepted.",
+        "该问题有 {count} 个{part}，最多允许 {limit} 个。",
+    )
+    hint = Text("Split it into several questions.", "请拆分为多个问题。")

@@ -1,0 +1,233 @@
+"""What is publicly known of an expression: `Term`, and interval arithmetic on public bounds.
+
+Owns the value range, the lattice and the possible keys of an expression, all worked out from declared facts and literals.
+It never decides privacy: a wrong range costs accuracy only, because the engine clamps every row to the range it is told
+(see `privacy.sql.bound`). Ranges are exact fractions; a `step` of 0 means "a multiple of anything" (the literal 0), None
+means "on no lattice we know".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from fractions import Fraction
+
+from sqlglot import exp
+
+from privacy.facts import Kind, Value
+from privacy.sql.parse import where_of
+from privacy.sql.problems import BadLiteral, TypeMismatch
+
+#: Expressions are grouped by their public values only up to this many; beyond it keys are selected privately.
+MAX_DERIVED_DOMAIN = 1_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Term:
+    """A compiled expression: DuckDB text and everything public about its value.
+
+    `kind` None is the literal NULL. `low` and `high` bound numbers; `since` and `until` bound days; `domain` lists every
+    possible non-NULL value in ascending order when they are few and public; `literal` marks constants.
+    """
+
+    sql: str
+    kind: Kind | None
+    nullable: bool = True
+    low: Fraction | None = None
+    high: Fraction | None = None
+    step: Fraction | None = None
+    since: date | None = None
+    until: date | None = None
+    domain: tuple[Value, ...] | None = None
+    literal: Value | None = None
+
+    @property
+    def numeric(self) -> bool:
+        """True for numbers."""
+        return self.kind is not None and self.kind.numeric
+
+    @property
+    def key_domain(self) -> tuple[Value, ...] | None:
+        """All values the term can take, when public and few enough to list."""
+        if self.domain is not None or self.kind is not Kind.INTEGER or not self.step:
+            return self.domain
+        if self.low is None or self.high is None or (self.high - self.low) / self.step >= MAX_DERIVED_DOMAIN:
+            return None
+        first, last = math.ceil(self.low / self.step), math.floor(self.high / self.step)
+        return tuple(int(n * self.step) for n in range(first, last + 1))
+
+
+def number(
+    sql: str,
+    kind: Kind,
+    operands: Iterable[Term],
+    *,
+    low: Fraction | None = None,
+    high: Fraction | None = None,
+    step: Fraction | None = None,
+) -> Term:
+    """A numeric term; it may be NULL when an operand may be."""
+    return Term(sql=sql, kind=kind, nullable=any(o.nullable for o in operands), low=low, high=high, step=step)
+
+
+def joint_kind(terms: Iterable[Term]) -> Kind | None:
+    """The kind that holds all terms: NUMBER when any is; NULL literals do not count. Mixed families give the first kind."""
+    kinds = [t.kind for t in terms if t.kind is not None]
+    if Kind.NUMBER in kinds and all(k.numeric for k in kinds):
+        return Kind.NUMBER
+    return kinds[0] if kinds else None
+
+
+def joint_step(steps: Iterable[Fraction | None]) -> Fraction | None:
+    """The coarsest lattice that holds all the lattices (greatest common divisor of fractions)."""
+    found = Fraction(0)
+    for step in steps:
+        if step is None:
+            return None
+        found = _gcd(found, step)
+    return found
+
+
+def _gcd(a: Fraction, b: Fraction) -> Fraction:
+    denominator = a.denominator * b.denominator // math.gcd(a.denominator, b.denominator)
+    return Fraction(math.gcd(int(a * denominator), int(b * denominator)), denominator)
+
+
+def lowest(values: Iterable[Fraction | None]) -> Fraction | None:
+    """The smallest bound, None (unbounded) when any is."""
+    known = list(values)
+    return None if any(v is None for v in known) else min(v for v in known if v is not None)
+
+
+def highest(values: Iterable[Fraction | None]) -> Fraction | None:
+    """The largest bound, None (unbounded) when any is."""
+    known = list(values)
+    return None if any(v is None for v in known) else max(v for v in known if v is not None)
+
+
+def hull(sql: str, terms: list[Term], *, nullable: bool) -> Term:
+    """The term that may be any of `terms` (CASE, COALESCE): the union of what they can be."""
+    values = [t for t in terms if t.kind is not None]
+    domain: tuple[Value, ...] | None = None
+    if values and all(t.domain is not None for t in values):
+        domain = tuple(sorted({v for t in values for v in t.domain or ()}))
+    days = [t for t in values if t.since is not None and t.until is not None]
+    dated = len(days) == len(values)
+    return Term(
+        sql=sql,
+        kind=joint_kind(terms),
+        nullable=nullable,
+        low=lowest(t.low for t in values),
+        high=highest(t.high for t in values),
+        step=joint_step(t.step for t in values),
+        since=min((t.since for t in days if t.since), default=None) if dated else None,
+        until=max((t.until for t in days if t.until), default=None) if dated else None,
+        domain=domain,
+    )
+
+
+def add(a: Term, b: Term, sql: str, *, minus: bool) -> Term:
+    """a + b, or a - b."""
+    sign = -1 if minus else 1
+    b_low, b_high = (b.high, b.low) if minus else (b.low, b.high)
+    return number(
+        sql,
+        joint_kind((a, b)) or Kind.NUMBER,
+        (a, b),
+        low=None if a.low is None or b_low is None else a.low + sign * b_low,
+        high=None if a.high is None or b_high is None else a.high + sign * b_high,
+        step=joint_step((a.step, b.step)),
+    )
+
+
+def multiply(a: Term, b: Term, sql: str) -> Term:
+    """a * b: the range is spanned by the products of the ends."""
+    corners = _corners(a, b)
+    step = None if a.step is None or b.step is None else a.step * b.step
+    low, high = (min(corners), max(corners)) if corners else (None, None)
+    return number(sql, joint_kind((a, b)) or Kind.NUMBER, (a, b), low=low, high=high, step=step)
+
+
+def divide(a: Term, b: Term, sql: str) -> Term:
+    """a / b in floating point: bounded when b keeps away from zero; on a lattice when b is a constant."""
+    low = high = step = None
+    if b.low is not None and b.high is not None and (b.low > 0 or b.high < 0):
+        inverse = replace(b, low=1 / b.high, high=1 / b.low)
+        corners = _corners(a, inverse)
+        low, high = (min(corners), max(corners)) if corners else (None, None)
+        if b.low == b.high and a.step is not None:
+            step = a.step / abs(b.low)
+    return number(sql, Kind.NUMBER, (a, b), low=low, high=high, step=step)
+
+
+def _corners(a: Term, b: Term) -> list[Fraction]:
+    if a.low is None or a.high is None or b.low is None or b.high is None:
+        return []
+    return [x * y for x in (a.low, a.high) for y in (b.low, b.high)]
+
+
+def rounded(a: Term, sql: str, digits: int, kind: Kind) -> Term:
+    """Any rounding of `a` to `digits` decimals (down, up, to nearest, toward zero): the ends move outward at most."""
+    step = Fraction(10) ** -digits
+    low = None if a.low is None else math.floor(a.low / step) * step
+    high = None if a.high is None else math.ceil(a.high / step) * step
+    return number(sql, kind, (a,), low=low, high=high, step=step)
+
+
+def days_by(unit: str, since: date, until: date) -> tuple[date, ...] | None:
+    """First days of every calendar `unit` from `since` to `until`, None when there are too many."""
+    found: list[date] = []
+    day = first_day(unit, since)
+    while day <= until:
+        found.append(day)
+        if len(found) > MAX_DERIVED_DOMAIN:
+            return None
+        day = first_day(
+            unit, day + timedelta(days={"day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366}[unit])
+        )
+    return tuple(found)
+
+
+def first_day(unit: str, day: date) -> date:
+    """The first day of the calendar unit that holds `day` (weeks begin on Monday)."""
+    match unit:
+        case "week":
+            return day - timedelta(days=day.weekday())
+        case "month":
+            return day.replace(day=1)
+        case "quarter":
+            return day.replace(month=3 * ((day.month - 1) // 3) + 1, day=1)
+        case "year":
+            return day.replace(month=1, day=1)
+    return day
+
+
+def require_kind(term: Term, node: exp.Expr, name: str, *kinds: Kind) -> None:
+    """Refuse a term that is of none of `kinds`."""
+    if term.kind is not None and term.kind not in kinds:
+        raise TypeMismatch(name=name, found=str(term.kind), where=where_of(node), allowed=", ".join(kinds))
+
+
+def as_day(term: Term, node: exp.Expr, kind: Kind) -> Term:
+    """A text literal beside a day becomes a day; anything else stays as it is."""
+    if term.kind is not Kind.TEXT or not isinstance(term.literal, str):
+        return term
+    try:
+        moment = datetime.fromisoformat(term.literal)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is not None:
+        raise BadLiteral(value=term.sql, kind=str(kind), where=where_of(node))
+    if len(term.literal) == 10:
+        day = moment.date()
+        return Term(sql=f"DATE '{day.isoformat()}'", kind=Kind.DATE, nullable=False, since=day, until=day, literal=day)
+    text = moment.isoformat(sep=" ")
+    return Term(sql=f"TIMESTAMP '{text}'", kind=Kind.TIMESTAMP, nullable=False, literal=moment)
+
+
+def truth(sql: str, operands: list[Term], *, nullable: bool | None = None) -> Term:
+    """A boolean term."""
+    may_be_null = any(o.nullable for o in operands) if nullable is None else nullable
+    return Term(sql=sql, kind=Kind.BOOLEAN, nullable=may_be_null, domain=(False, True))
