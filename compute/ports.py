@@ -7,12 +7,13 @@ a budget. One contract suite runs on every adapter and on its fake (`tests/contr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from privacy.facts import DatasetFacts
-from privacy.sql.plan import Cell, Plan, SmallTable
+from privacy.sql.plan import Cell, Finish, Plan
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total); total is 0 when unknown. Raising from it stops the work."""
@@ -86,8 +87,11 @@ class Engine(Protocol):
         with the reason in `private`: an asker cannot tell one failure from another (law 5).
         """
 
-    def finish(self, sql: str, tables: Mapping[str, SmallTable], limits: Limits) -> list[Cell]:
-        """Run post-processing over small tables of noisy values alone, with no dataset in reach."""
+    def finishing(self, limits: Limits) -> AbstractContextManager[Finish]:
+        """A post-processor, `finish(sql, tables) -> rows`: runs text over small tables of noisy values alone.
+
+        No dataset, file or network is in its reach. It may be called many times while the context is open.
+        """
 
 
 class Vault(Protocol):

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -36,7 +36,7 @@ from privacy.errors import Fault
 from privacy.facts import Kind
 from privacy.loss import Loss
 from privacy.sql.bound import WEIGHT_ONE
-from privacy.sql.plan import Aggregate, Cell, Output, Plan, SmallTable, Statistic
+from privacy.sql.plan import Aggregate, Cell, Finish, Output, Plan, SmallTable, Statistic
 
 dp.enable_features("contrib")
 
@@ -46,7 +46,6 @@ DRAWS = 1_000
 MAX_DRAWN = 4_000_000
 NOISE_KIND = "discrete_gaussian"
 
-Finish = Callable[[str, Mapping[str, SmallTable]], list[Cell]]
 Shown = str | int | float | bool | date | datetime | None
 Interval = tuple[float, float]
 
@@ -154,7 +153,7 @@ def _plus_minus(output: Output, by_name: Mapping[str, Statistic], loss: Loss, ro
 
 
 def release(plan: Plan, cells: Iterable[Cell], loss: Loss, finish: Finish) -> Answer:
-    """Add noise to the exact cells and shape the answer. `finish` runs post-processing (`compute.ports.Engine.finish`)."""
+    """Add noise to the exact cells and shape the answer. `finish` runs post-processing (`compute.ports.Engine.finishing`)."""
     return assemble(plan, add_noise(plan, cells, loss), loss, finish)
 
 

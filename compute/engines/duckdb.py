@@ -15,7 +15,7 @@ import duckdb
 
 from compute.ports import Limits
 from privacy.errors import Fault
-from privacy.sql.plan import Cell, Plan, SmallTable
+from privacy.sql.plan import Cell, Finish, Plan, SmallTable
 
 #: No file, network, extension or setting is in reach of a question; `lock_configuration` closes the door behind us.
 _LOCKED: dict[str, str | bool] = {
@@ -37,12 +37,20 @@ class DuckEngine:
         with _connection(str(version), limits, read_only=True) as connection:
             return connection.execute(plan.exact_sql).fetchall()
 
-    def finish(self, sql: str, tables: Mapping[str, SmallTable], limits: Limits) -> list[Cell]:
-        """Run post-processing over small tables alone; see `compute.ports.Engine.finish`."""
+    @contextmanager
+    def finishing(self, limits: Limits) -> Iterator[Finish]:
+        """A post-processor over small tables alone; see `compute.ports.Engine.finishing`."""
         with _connection(":memory:", limits, read_only=False) as connection:
-            for name, table in tables.items():
-                _load(connection, name, table)
-            return connection.execute(sql).fetchall()
+            loaded: dict[str, SmallTable] = {}
+
+            def finish(sql: str, tables: Mapping[str, SmallTable]) -> list[Cell]:
+                for name, table in tables.items():
+                    if loaded.get(name) is not table:
+                        _load(connection, name, table)
+                        loaded[name] = table
+                return connection.execute(sql).fetchall()
+
+            yield finish
 
 
 @contextmanager
@@ -71,7 +79,7 @@ def _settings(limits: Limits) -> dict[str, str | bool | int | float | list[str]]
 def _load(connection: duckdb.DuckDBPyConnection, name: str, table: SmallTable) -> None:
     """Make a table of plain values; names are the compiler's own (`cell`, `k0`, `s0`)."""
     columns = ", ".join(f"{column} {kind}" for column, kind in table.columns)
-    connection.execute(f"CREATE TABLE {name} ({columns})")
+    connection.execute(f"CREATE OR REPLACE TABLE {name} ({columns})")
     if not table.rows:
         return
     casts = ", ".join(f"CAST(unnest(?) AS {kind})" for _, kind in table.columns)

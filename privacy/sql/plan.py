@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -92,6 +92,10 @@ class SmallTable:
 
     columns: tuple[tuple[str, str], ...]
     rows: Sequence[Cell]
+
+
+Finish = Callable[[str, Mapping[str, SmallTable]], list[Cell]]
+"""Runs post-processing text over small tables and returns its rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
