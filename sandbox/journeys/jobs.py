@@ -18,13 +18,10 @@ from datetime import datetime, timedelta
 from access.audit import Entry, digest
 from access.ledger import ReservationState
 from access.people import Principal
-from access.policy import Request, Use
+from access.policy import Use
 from access.ports import Cursor, Slice
 from compute.jobs import HEARTBEAT, Job, JobNotFound, Kind, LeaseLost, StatusCode, claimable, may_have_read
-from sandbox.journeys.house import House, Work, permit
-
-SYSTEM = "system"
-"""The actor of what no person does."""
+from sandbox.journeys.house import House, Work, permit, situation
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +61,7 @@ def cancel(house: House, who: Principal, job_id: str) -> Job:
     with house.registry.begin() as unit:
         job = visible(house, unit, who, job_id, Use.CANCEL_JOB)
         now = house.clock()
-        entry = Entry(kind="job.cancelled", actor=who.id, subject=job.id, at=now, details={"attempt": job.attempt})
+        entry = house.event("job.cancelled", who, job.id, attempt=job.attempt)
         cancelled = unit.jobs.cancel(job.id, now=now, entry=entry)
         close_money(unit, job, read=may_have_read(job), at=now, entry=entry)
         return cancelled
@@ -107,15 +104,8 @@ def visible(house: House, unit: Work, who: Principal, job_id: str, use: Use = Us
     job = unit.jobs.get(job_id)
     if job is None:
         raise hidden
-    request = Request(
-        use=use,
-        who=who,
-        now=house.clock(),
-        dataset=unit.catalogue.get(job.dataset),
-        project=unit.people.project(job.project) if job.project is not None else None,
-        asked_by=job.asked_by,
-    )
-    permit(request, hidden)
+    asked = situation(house, unit, who, use, dataset=job.dataset, project=job.project, asked_by=job.asked_by)
+    permit(asked, job=hidden)
     return job
 
 
@@ -153,10 +143,9 @@ def _claim(house: House, job_id: str) -> Job | None:
         job = unit.jobs.get(job_id)
     if job is None or not claimable(job, house.clock()):
         return None
-    details = {"attempt": job.attempt + 1, "kind": job.kind.value}
     with house.registry.begin() as unit:
         now = house.clock()  # read here: waiting for the transaction must not eat the lease
-        entry = Entry(kind="job.claimed", actor=SYSTEM, subject=job_id, at=now, details=details)
+        entry = house.event("job.claimed", None, job_id, attempt=job.attempt + 1, job=job.kind.value)
         return unit.jobs.claim(job_id, now=now, entry=entry)
 
 
@@ -182,7 +171,7 @@ def sweep(house: House) -> tuple[str, ...]:
             job = unit.jobs.get(job_id)
             if job is None or job_id not in unit.jobs.exhausted(now):
                 continue
-            entry = Entry(kind="job.killed", actor=SYSTEM, subject=job_id, at=now, details={"attempt": job.attempt})
+            entry = house.event("job.killed", None, job_id, attempt=job.attempt)
             unit.jobs.kill(job_id, StatusCode.LOST_TOO_OFTEN, now=now, entry=entry)
             close_money(unit, job, read=True, at=now, entry=entry)
     return waiting

@@ -1,0 +1,174 @@
+"""Who asks what for how much: the nouns of a question before it is answered, and the price that is offered for it.
+
+Owns `Standing` (the right to ask, as it is now), `Offer` and its defaults, and `Question` (what a job remembers of its
+question). It spends nothing and reads no dataset: everything here follows from the asker's own words, public facts and the
+project's accounts (law 4).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+
+from access.audit import canonical, digest
+from access.catalogue import Dataset, DatasetNotFound, DatasetVersion
+from access.grants import Grant
+from access.ledger import Account, AccountNotFound
+from access.people import Principal, Project, ProjectNotFound
+from access.policy import Decision, Policy, Use
+from privacy.errors import Malformed, Text
+from privacy.facts import DatasetFacts
+from privacy.loss import Loss, epsilon_of, price
+from privacy.sql.plan import Plan
+from sandbox.journeys.house import House, Work, permit, situation
+
+DEFAULT_EPSILON = 0.5
+"""What a question is worth when the asker names no epsilon, unless less is left."""
+KEY_SELECTIONS = 10
+"""Without a delta of its own, a question with private keys offers this part of the account's delta: so many fit."""
+
+
+class OfferMalformed(Malformed):
+    """No price can be made of what was offered."""
+
+    code = "ask.bad_offer"
+    sentence = Text(
+        "No answer can be made for ε = {epsilon}, δ = {delta}.", "无法以 ε = {epsilon}、δ = {delta} 得出结果。"
+    )
+    hint = Text(
+        "Offer a finite epsilon above 0.0001 and a delta between 1e-14 and 1, or leave both out: then "
+        "ε = 0.5 (or what is left) at the account's own δ is offered.",
+        "请给出大于 0.0001 的有限 epsilon 和介于 1e-14 与 1 之间的 delta；或两者都不填，"
+        "则按账户自身的 δ 以 ε = 0.5（或剩余预算）提问。",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """Somebody who may ask, now: in which project, on which version, under which grant, from which two accounts."""
+
+    who: Principal
+    project: Project
+    dataset: Dataset
+    version: DatasetVersion
+    grant: Grant
+    account: Account
+    total: Account
+    decision: Decision
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """The public facts a plan is made from; the smallest number of units is the stricter of facts and policy."""
+        facts = self.version.facts
+        return replace(facts, min_units=max(facts.min_units, self.dataset.policy.min_units))
+
+    @property
+    def remaining(self) -> Loss:
+        """What both accounts can still set aside."""
+        mine, total = self.account.remaining, self.total.remaining
+        return Loss(min(mine.rho, total.rho), min(mine.delta, total.delta))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Offer:
+    """A price in the asker's words and in the ledger's: the whole answer is worth (epsilon, delta), and costs `loss`."""
+
+    epsilon: float
+    delta: float
+    loss: Loss
+
+    def fits(self, room: Loss) -> int:
+        """How many such questions `room` pays for."""
+        counts = [room.rho // self.loss.rho]
+        if self.loss.delta:
+            counts.append(room.delta // self.loss.delta)
+        return min(counts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What a job remembers of its question: enough to answer it again after a crash, and to refuse when things changed."""
+
+    sql: str
+    plan: str
+    version: str
+    epsilon: float
+    delta: float
+    loss: Loss
+    reservation: str
+
+    def payload(self) -> str:
+        """The question as canonical JSON text; epsilon and delta as the text that reads back to the same number."""
+        return canonical(
+            {
+                "sql": self.sql,
+                "plan": self.plan,
+                "version": self.version,
+                "epsilon": repr(self.epsilon),
+                "delta": repr(self.delta),
+                "loss": [self.loss.rho, self.loss.delta],
+                "reservation": self.reservation,
+            }
+        ).decode()
+
+    @classmethod
+    def read(cls, payload: str) -> Question:
+        """The question that `payload` wrote."""
+        parts = json.loads(payload)
+        numbers = {"epsilon": float(parts["epsilon"]), "delta": float(parts["delta"]), "loss": Loss(*parts["loss"])}
+        return cls(**{**parts, **numbers})
+
+
+def stand(house: House, unit: Work, who: Principal, use: Use, *, project: str, dataset: str) -> Standing:
+    """Decide, and collect what the question will need. Raises what is hidden as not found, or the refusal."""
+    asked = situation(house, unit, who, use, project=project, dataset=dataset)
+    decision = permit(asked, project=ProjectNotFound(project=project), dataset=DatasetNotFound(dataset=dataset))
+    assert asked.project is not None
+    assert asked.dataset is not None
+    assert asked.dataset.version is not None
+    assert asked.grant is not None
+    version = unit.catalogue.version(asked.dataset.name, asked.dataset.version)
+    account = unit.ledger.find(asked.dataset.name, asked.project.id)
+    total = unit.ledger.find(asked.dataset.name, None)
+    if version is None or account is None or total is None:
+        raise AccountNotFound(account=f"{asked.project.name} / {asked.dataset.name}")
+    return Standing(
+        who=who,
+        project=asked.project,
+        dataset=asked.dataset,
+        version=version,
+        grant=asked.grant,
+        account=account,
+        total=total,
+        decision=decision,
+    )
+
+
+def offer(standing: Standing, plan: Plan, epsilon: float | None, delta: float | None) -> Offer:
+    """The price of the whole answer. Raises `OfferMalformed` when it is none or too small to be booked.
+
+    Without a delta the account's own is offered, or a tenth of it when private keys have to be selected. Without an
+    epsilon 0.5 is offered, or everything that is left on both accounts when that is less (but not nothing: an empty
+    account makes a refusal that says what is missing).
+    """
+    if delta is None:
+        delta = standing.account.budget.delta / (KEY_SELECTIONS if plan.selects_keys else 1)
+    wanted = DEFAULT_EPSILON if epsilon is None else epsilon
+    try:
+        loss = price(wanted, delta, selects_keys=plan.selects_keys)
+    except (ValueError, OverflowError):
+        raise OfferMalformed(epsilon=wanted, delta=delta) from None
+    left = standing.remaining.rho
+    if epsilon is None and 0 < left < loss.rho:
+        share = delta / 2 if plan.selects_keys else delta
+        loss = replace(loss, rho=left)
+        wanted = epsilon_of(float(loss.rho_fraction), share)
+    if loss.rho == 0 or (plan.selects_keys and loss.delta == 0):
+        raise OfferMalformed(epsilon=wanted, delta=delta)
+    return Offer(epsilon=wanted, delta=delta, loss=loss)
+
+
+def policy_digest(policy: Policy) -> str:
+    """SHA-256 of the terms under which an answer was given. Budgets are floats, so they are written as text."""
+    terms = asdict(policy)
+    return digest(json.dumps(terms, sort_keys=True, default=str, ensure_ascii=False, separators=(",", ":")).encode())
