@@ -44,9 +44,8 @@ class Application(FastAPI):
         return openapi(self)
 
 
-def create_app(house: House, settings: ApiSettings | None = None) -> FastAPI:
-    """The HTTP application over these ports."""
-    limits = settings or ApiSettings()
+def bare_app() -> FastAPI:
+    """The routes without a house behind them: enough to print the contract."""
     app = Application(
         title="Data Open Sandbox",
         summary="Confidential public data that can be used but not seen",
@@ -57,11 +56,18 @@ def create_app(house: House, settings: ApiSettings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+def create_app(house: House, settings: ApiSettings | None = None) -> FastAPI:
+    """The HTTP application over these ports."""
+    limits = settings or ApiSettings()
+    app = bare_app()
     app.state.house = house
     app.state.settings = limits
     app.state.throttle = Throttle(clock=house.clock)
-    for router in ROUTERS:
-        app.include_router(router)
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)

@@ -121,7 +121,7 @@ STATUS: Mapping[type[Problem], int] = {
     UnsupportedMediaType: 415,
     TooManyAttempts: 429,
 }
-#: A question that the SQL rules refuse is well-formed and permitted, and cannot be processed.
+#: A question that cannot be read as SQL or that the SQL rules refuse came in a good request, and cannot be processed.
 UNPROCESSABLE = "sql."
 
 TITLES: Mapping[int, Text] = {
@@ -185,7 +185,7 @@ class FieldFault:
 
 def status_of(problem: type[Problem]) -> int:
     """The HTTP status of a problem."""
-    if problem.code.startswith(UNPROCESSABLE) and issubclass(problem, errors.Refused):
+    if problem.code.startswith(UNPROCESSABLE) and issubclass(problem, (errors.Refused, errors.Malformed)):
         return 422
     return next((STATUS[kind] for kind in problem.__mro__ if kind in STATUS), 500)
 
