@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 from access.audit import Entry, canonical, digest
@@ -29,7 +27,6 @@ from privacy.errors import Fault, NotFound, Problem, Refused
 from privacy.mechanisms import Answer, PlusMinus, release
 from privacy.mechanisms import preview as plus_minus
 from privacy.sql import Plan, compile_query
-from privacy.sql.plan import Cell, SmallTable
 from sandbox.journeys.house import House, Work
 from sandbox.journeys.jobs import close_money, visible
 from sandbox.journeys.offer import Offer, Question, Standing, offer, policy_digest, stand
@@ -273,16 +270,13 @@ def answer_job(house: House, job: Job) -> None:
         return
     try:
         cells = house.engine.exact(version, plan, house.limits)
-        answer = release(plan, cells, question.loss, partial(_finish, house))
+        with house.engine.finishing(house.limits) as finish:
+            answer = release(plan, cells, question.loss, finish)
         letter = _seal(house, job, question, standing, plan, answer)
     except Exception as problem:  # noqa: BLE001 - law 5: no failure may differ from another for the asker
         _give_up(house, job, problem, read=True)
         return
     _publish(house, job, question, letter)
-
-
-def _finish(house: House, sql: str, tables: Mapping[str, SmallTable]) -> list[Cell]:
-    return house.engine.finish(sql, tables, house.limits)
 
 
 def _prepare(house: House, job: Job, question: Question) -> tuple[Standing, Plan, Path]:
