@@ -270,7 +270,7 @@ def require_terms(terms: Terms, dataset: Dataset, now: datetime) -> Terms:
         day = policy.expires_at.date().isoformat()
         wrong.append(Text(f"the terms of use end on {day}.", f"使用条款于 {day} 到期。"))
     if policy.purposes and terms.purpose not in policy.purposes:
-        purposes = ", ".join(policy.purposes).replace("{", "{{").replace("}", "}}")
+        purposes = ", ".join(policy.purposes)
         wrong.append(Text(f"the purposes offered are {purposes}.", f"允许的用途为 {purposes}。"))
     if wrong:
         raise TermsRefused(wrong=Text(" ".join(t.en for t in wrong), "".join(t.zh for t in wrong)))

@@ -217,14 +217,10 @@ class Decision:
 
 
 def _joined(sentences: list[Callable[[str], str]]) -> Text:
-    """Several sentences as one Text that is safe to format again."""
-
-    def braces(text: str) -> str:
-        return text.replace("{", "{{").replace("}", "}}")
-
+    """Several sentences as one Text."""
     return Text(
-        " ".join(dict.fromkeys(braces(s("en")) for s in sentences)),
-        "".join(dict.fromkeys(braces(s("zh-CN")) for s in sentences)),
+        " ".join(dict.fromkeys(s("en") for s in sentences)),
+        "".join(dict.fromkeys(s("zh-CN") for s in sentences)),
     )
 
 

@@ -32,10 +32,13 @@ class Text:
     zh: str
 
     def say(self, lang: str = "en", **params: object) -> str:
-        """Return the sentence in `lang` (anything that begins with "zh" is Chinese), placeholders filled."""
-        chosen = self.zh if lang.lower().startswith("zh") else self.en
-        filled = {k: v.say(lang) if isinstance(v, Text) else v for k, v in params.items()}
-        return chosen.format(**filled)
+        """Return the sentence in `lang`, placeholders filled; a `Text` among the parameters is words, not a template."""
+        filled = {k: v.words(lang) if isinstance(v, Text) else v for k, v in params.items()}
+        return self.words(lang).format(**filled)
+
+    def words(self, lang: str) -> str:
+        """The text in `lang` as it stands (anything that begins with "zh" is Chinese)."""
+        return self.zh if lang.lower().startswith("zh") else self.en
 
 
 class Problem(Exception):

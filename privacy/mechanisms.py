@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Any
 
@@ -297,7 +298,7 @@ def _spread(plan: Plan, noisy: SmallTable, loss: Loss, finish: Finish) -> dict[o
     doubles = tuple((n, "DOUBLE") for n in names)
     tables = {
         "noisy": noisy,
-        "normals": SmallTable(columns=doubles, rows=_normals(draws, len(names))),
+        "normals": _normals(tuple(names), draws),
         "scales": SmallTable(columns=doubles, rows=[tuple(value_scale(s, loss) for s in plan.statistics)]),
     }
     found: dict[object, list[Interval | None]] = {}
@@ -307,13 +308,13 @@ def _spread(plan: Plan, noisy: SmallTable, loss: Loss, finish: Finish) -> dict[o
     return found
 
 
-def _normals(draws: int, width: int) -> list[Cell]:
+@lru_cache(maxsize=32)
+def _normals(names: tuple[str, ...], draws: int) -> SmallTable:
     """A Latin hypercube of standard normals, the same every time: it decides nothing secret."""
     levels = np.array([NormalDist().inv_cdf((i + 0.5) / draws) for i in range(draws)])
     shuffled = np.random.default_rng(20_160_205)
-    return [
-        tuple(float(x) for x in row) for row in zip(*(shuffled.permutation(levels) for _ in range(width)), strict=True)
-    ]
+    columns = [shuffled.permutation(levels).tolist() for _ in names]
+    return SmallTable(columns=tuple((n, "DOUBLE") for n in names), rows=list(zip(*columns, strict=True)))
 
 
 def _column(output: Output, by_name: Mapping[str, Statistic], loss: Loss) -> Column:

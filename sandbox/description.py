@@ -244,7 +244,7 @@ class DescriptionInvalid(Malformed):
         return cls(
             file=filename,
             count=len(ordered),
-            listing=Text(*("\n".join(_escaped(f.say(lang, filename)) for f in ordered) for lang in ("en", "zh-CN"))),
+            listing=Text(*("\n".join(f.say(lang, filename) for f in ordered) for lang in ("en", "zh-CN"))),
             problems=[
                 {
                     "line": f.place.line,
@@ -256,10 +256,6 @@ class DescriptionInvalid(Malformed):
                 for f in ordered
             ],
         )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")
 
 
 def load_description(text: str, filename: str = "dataset.yaml") -> Description:
