@@ -52,13 +52,25 @@ class Scope(Protocol):
 
 
 class Reader:
-    """Compiles expressions over one scope."""
+    """Compiles expressions over one scope. It remembers what it read, so that no text makes it read anything twice."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
+        self._read: dict[int, tuple[exp.Expr, Term | SqlRefused]] = {}
 
     def read(self, node: exp.Expr) -> Term:
         """The term of `node`. Raises a `SqlRefused` naming what is not accepted and where."""
+        if id(node) not in self._read:  # the node is kept beside its term, so its id stays its own
+            try:
+                self._read[id(node)] = node, self._term(node)
+            except SqlRefused as refusal:
+                self._read[id(node)] = node, refusal
+        found = self._read[id(node)][1]
+        if isinstance(found, SqlRefused):
+            raise found
+        return found
+
+    def _term(self, node: exp.Expr) -> Term:
         known = self.scope.known(node)
         if known is not None:
             return known

@@ -42,6 +42,9 @@ class AnswerScope:
     summed: frozenset[str] = frozenset()
     averages: dict[str, Average] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.rows = Reader(self.relation.scope)
+
     def known(self, node: exp.Expr) -> Term | None:
         """An aggregate, or a whole expression that is a grouping key."""
         if isinstance(node, Accepted):
@@ -50,7 +53,7 @@ class AnswerScope:
             return None
         if node.find(exp.AggFunc) is None and node.find(exp.Column) is not None:
             try:
-                return self.keys.get(Reader(self.relation.scope).read(node).sql)
+                return self.keys.get(self.rows.read(node).sql)
             except SqlRefused:
                 return None  # not a row expression as a whole: its parts may still be known, or are refused by name
         return None
@@ -87,7 +90,7 @@ class AnswerScope:
             if isinstance(inner, exp.Star):
                 require_arguments(inner)
             return self._statistic(Measure(aggregate=Aggregate.COUNT, row="", label="COUNT(*)"))
-        term = Reader(self.relation.scope).read(inner)
+        term = self.rows.read(inner)
         row = f"({term.sql}) IS NOT NULL" if term.nullable else ""
         return self._statistic(Measure(aggregate=Aggregate.COUNT, row=row, label=_label(node)))
 
@@ -104,15 +107,15 @@ class AnswerScope:
         return DistinctNotUnit(unit=stands_for, column=column, where=where_of(node))
 
     def _count_where(self, condition: exp.Expr, node: exp.Expr) -> Term:
-        term = Reader(self.relation.scope).of_kind(condition, "COUNT_IF", Kind.BOOLEAN)
+        term = self.rows.of_kind(condition, "COUNT_IF", Kind.BOOLEAN)
         return self._statistic(Measure(aggregate=Aggregate.COUNT, row=f"({term.sql}) IS TRUE", label=_label(node)))
 
     def _summand(self, node: exp.Expr) -> Term:
-        term = Reader(self.relation.scope).read(node.this)
+        term = self.rows.read(node.this)
         if term.kind is Kind.BOOLEAN and isinstance(node, exp.Sum):
             sql = f"CAST({term.sql} AS BIGINT)"
             return Term(sql=sql, kind=Kind.INTEGER, low=Fraction(0), high=Fraction(1), step=Fraction(1))
-        Reader(self.relation.scope).numeric(node.this, _name(node))
+        self.rows.numeric(node.this, _name(node))
         if term.low is None or term.high is None or max(abs(term.low), abs(term.high)) > MAX_RANGE:
             raise Unbounded(name=_name(node), where=where_of(node))
         return term

@@ -16,7 +16,7 @@ from privacy.sql.problems import SqlManyStatements, SqlSyntax, SqlTooDeep, SqlTo
 
 MAX_LENGTH = 100_000
 MAX_DEPTH = 60
-MAX_NODES = 20_000
+MAX_NODES = 10_000
 
 NOWHERE = Text("", "")
 #: Arguments that the parser sets by itself and that change nothing here.
@@ -138,7 +138,7 @@ def _require_shallow(tree: exp.Expr | None) -> None:
     depth = nodes = 0
     while level:
         depth, nodes = depth + 1, nodes + len(level)
-        if depth > 4 * MAX_DEPTH or nodes > MAX_NODES:
+        if depth > 3 * MAX_DEPTH or nodes > MAX_NODES:
             raise SqlTooDeep(limit=MAX_DEPTH)
         level = [child for node in level for child in node.iter_expressions()]
 
