@@ -465,13 +465,18 @@ class NoiseOut(Told):
 
 
 class ColumnPreview(Told):
-    """What one column of the answer would look like; `plus_minus` is half the 95 % interval, null when unknown."""
+    """What one column of the answer would look like.
+
+    `plus_minus` is half the 95 % interval: of one cell, or with `rows` (an average) of a group of that many rows; null
+    where it depends on the answer itself.
+    """
 
     name: str
     kind: str
     role: Literal["key", "value"]
     noise: NoiseOut | None = None
     plus_minus: float | None = None
+    rows: int | None = None
 
 
 class PreviewOut(Told):
@@ -530,7 +535,7 @@ class AnswerOut(Told):
     cost: LossOut
     charged: LossOut = Field(description="What this asking was charged: zero when the stored answer was returned.")
     repeated: bool = False
-    suppressed: str | None = Field(default=None, description="A note when cells may have been left out.")
+    suppressed: str | None = Field(default=None, description="A note when cells were, or may have been, left out.")
     notes: list[str] = Field(default_factory=list)
     receipt: str | None = Field(default=None, description="Id of the receipt.")
     digest: str | None = Field(default=None, description="SHA-256 of the released answer, as the receipt names it.")

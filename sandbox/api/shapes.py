@@ -99,6 +99,11 @@ def project(noun: Project, names: Names) -> wire.ProjectOut:
     )
 
 
+def dataset(noun: Card) -> wire.DatasetOut:
+    """A line of the catalogue, from its card."""
+    return wire.DatasetOut.model_validate(card(noun).model_dump())
+
+
 def card(noun: Card) -> wire.Card:
     """A card: public facts alone."""
     return wire.Card(

@@ -1,0 +1,137 @@
+"""From the nouns of asking to wire shapes: previews, answers, questions.
+
+Owns the translation and the few sentences that explain an answer in the asker's language. Every figure comes from the
+journey or from the released file as it stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from access.ports import StoredAnswer
+from compute.jobs import Job, State
+from privacy.errors import Fault, Text
+from privacy.loss import Loss
+from privacy.mechanisms import NOISE_KIND, PlusMinus, value_scale
+from privacy.sql.plan import Output
+from sandbox import wire
+from sandbox.api import shapes
+from sandbox.api.problems import problem_out
+from sandbox.api.shapes import Names
+from sandbox.journeys.ask import Asked, Preview
+from sandbox.journeys.released import MECHANISM, Released
+
+_SELECTION = Text(
+    "A private key appears when about {units} units or more hold it (units with several keys count for less in each).",
+    "私有键约需 {units} 个或更多隐私单元持有时才会出现（持有多个键的单元在每个键上计得更少）。",
+)
+_WITHHELD = Text(
+    "{cells} cells rest on fewer than {units} units by their noisy count, and are withheld.",
+    "有 {cells} 个单元格按加噪计数涉及的隐私单元少于 {units} 个，已被隐去。",
+)
+_UNSELECTED = Text(
+    "Keys that fewer than about {units} units hold are missing, and which ones is not told.",
+    "持有单元少于约 {units} 个的键不会出现，且不说明是哪些。",
+)
+
+
+def preview(noun: Preview, lang: str) -> wire.PreviewOut:
+    """What a question would cost and how exact it would be."""
+    standing, offer = noun.standing, noun.offer
+    return wire.PreviewOut(
+        dataset=standing.dataset.name,
+        project=standing.project.name,
+        question=noun.question,
+        version=standing.version.digest,
+        plan=noun.plan.digest(),
+        mechanism=MECHANISM,
+        cost=shapes.loss(offer.loss, offer.epsilon, offer.delta),
+        columns=_columns(noun),
+        cells=noun.plan.cells,
+        selects_keys=noun.plan.selects_keys,
+        key_selection=_SELECTION.say(lang, units=noun.key_units) if noun.key_units is not None else None,
+        repeated=noun.repeated,
+        affordable=noun.affordable,
+        more_like_it=noun.more_like_it,
+        remaining=shapes.loss(
+            standing.remaining, standing.account.epsilon(standing.remaining), standing.account.budget.delta
+        ),
+        notes=[o.say(lang) for o in standing.decision.obligations],
+    )
+
+
+def _columns(noun: Preview) -> list[wire.ColumnPreview]:
+    """Every column in order; the journey's ± are those of the values, in the same order."""
+    spread = iter(noun.plus_minus)
+    return [_column(noun, output, None if output.is_key else next(spread)) for output in noun.plan.outputs]
+
+
+def _column(noun: Preview, output: Output, expected: PlusMinus | None) -> wire.ColumnPreview:
+    statistic = next((s for s in noun.plan.statistics if s.name == output.statistic), None)
+    scale = value_scale(statistic, noun.offer.loss) if statistic else None
+    return wire.ColumnPreview(
+        name=output.name,
+        kind=output.kind.value,
+        role="key" if output.is_key else "value",
+        noise=wire.NoiseOut(kind=NOISE_KIND, scale=scale) if scale is not None else None,
+        plus_minus=expected.half_width if expected else None,
+        rows=expected.rows if expected else None,
+    )
+
+
+def answer(stored: StoredAnswer, *, repeated: bool, lang: str, names: Names) -> wire.AnswerOut:
+    """An answer as people read it; `repeated` means that this asking was charged nothing."""
+    noun = Released.read(stored.body)
+    cost = shapes.loss(noun.loss, noun.epsilon, noun.delta)
+    return wire.AnswerOut(
+        question=noun.question,
+        dataset=noun.dataset,
+        project=names(noun.project),
+        version=noun.version,
+        plan=noun.plan,
+        columns=[_answer_column(c.name, c.kind, c.noise, c.scale, is_key=c.is_key) for c in noun.columns],
+        rows=[list(row) for row in noun.rows],
+        intervals=[list(row) for row in noun.intervals],
+        mechanism=noun.mechanism,
+        bounds=[wire.BoundOut(statistic=b.statistic, bound=b.bound, share=b.share) for b in noun.bounds],
+        cost=cost,
+        charged=shapes.loss(Loss(), 0.0, noun.delta) if repeated else cost,
+        repeated=repeated,
+        suppressed=_suppressed(noun, lang),
+        receipt=noun.receipt,
+        digest=hashlib.sha256(stored.body).hexdigest(),
+        answered_at=noun.moment,
+    )
+
+
+def _answer_column(name: str, kind: str, noise: str | None, scale: float | None, *, is_key: bool) -> wire.AnswerColumn:
+    told = wire.NoiseOut(kind=noise, scale=scale) if noise is not None and scale is not None else None
+    return wire.AnswerColumn(name=name, kind=kind, role="key" if is_key else "value", noise=told)
+
+
+def _suppressed(noun: Released, lang: str) -> str | None:
+    if noun.suppressed:
+        return _WITHHELD.say(lang, cells=noun.suppressed, units=noun.min_units)
+    if noun.key_units is not None:
+        return _UNSELECTED.say(lang, units=max(noun.key_units, noun.min_units))
+    return None
+
+
+def job(noun: Job, lang: str, names: Names) -> wire.JobOut:
+    """A job; when it failed, with the one constant problem (law 5), whose reference is the job's id."""
+    told = shapes.job(noun, lang, names)
+    if noun.state not in (State.FAILED, State.KILLED):
+        return told
+    return told.model_copy(update={"problem": problem_out(Fault(), lang, noun.id)})
+
+
+def question(noun: Asked, lang: str, names: Names) -> wire.QueryOut:
+    """A question, its job, and its answer once there is one."""
+    found = noun.answer
+    return wire.QueryOut(
+        id=noun.job.id,
+        question=noun.question.sql,
+        job=job(noun.job, lang, names),
+        answer=answer(found, repeated=noun.repeated, lang=lang, names=names) if found else None,
+        repeated=noun.repeated,
+    )
