@@ -20,7 +20,7 @@ from privacy.errors import Text
 from privacy.facts import Kind
 from privacy.sql import functions, terms
 from privacy.sql.parse import refuse, require_arguments, where_of
-from privacy.sql.problems import BadLiteral, MisplacedAggregate, TypeMismatch, UnknownFunction
+from privacy.sql.problems import BadLiteral, MisplacedAggregate, SqlRefused, TypeMismatch, UnknownFunction
 from privacy.sql.terms import Term, as_day, require_kind, truth
 
 MAX_INTEGER = 2**63 - 1
