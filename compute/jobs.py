@@ -20,9 +20,9 @@ from types import MappingProxyType
 
 from privacy.errors import Conflict, NotFound, Text
 
-#: How long a claim holds without a heartbeat, and how often a worker renews it: three beats may be lost.
-LEASE = timedelta(seconds=20)
-HEARTBEAT = timedelta(seconds=5)
+#: How long a claim holds without a heartbeat, and how often a worker renews it: four beats may be lost.
+LEASE = timedelta(seconds=10)
+HEARTBEAT = timedelta(seconds=2)
 #: A job whose workers die this many times takes its workers down with it: it is killed, not tried again.
 MAX_ATTEMPTS = 6
 #: A job that waits longer than this for a claim is announced again (a message may be lost, never a job).
