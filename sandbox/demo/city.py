@@ -217,9 +217,9 @@ def _hospitals_of(rng: np.random.Generator, residents: pa.Table, person: Numbers
 
 
 def _with_blemishes(rng: np.random.Generator, columns: dict[str, Any]) -> pa.Table:
-    """One row in 5,000 lacks an identifier, one in 10,000 has a misspelt department, one in 2,000 is a refund."""
+    """One row in 1,000 lacks an identifier, one in 2,000 has a misspelt department, one in 1,000 is a refund."""
     rows = len(columns["amount"])
-    lost, misspelt, refund = (rng.random(rows) < share for share in (1 / 5_000, 1 / 10_000, 1 / 2_000))
+    lost, misspelt, refund = (rng.random(rows) < share for share in (1 / 1_000, 1 / 2_000, 1 / 1_000))
     identifiers, department = columns["person_id"], columns["department"]
     columns["person_id"] = pc.if_else(pa.array(lost), pa.scalar(None, pa.string()), identifiers)
     codes = np.where(misspelt, len(DEPARTMENTS), department.indices.to_numpy())

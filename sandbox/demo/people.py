@@ -55,7 +55,7 @@ CAST = (
     OPERATOR,
     _member("chen", "陈静 Chen Jing", _HEALTH, Role.STEWARD, "provides the hospital visits", "提供就诊记录"),
     _member("wu", "吴涛 Wu Tao", _MARKET, Role.STEWARD, "provides the enterprise register", "提供企业数据"),
-    _member("library", "演示资料室 Reading room", _UNIVERSITY, Role.STEWARD, "provides two real research files", "提供两份真实研究数据"),
+    _member("library", "演示资料室 Reading room", _UNIVERSITY, Role.STEWARD, "provides two real files", "提供两份真实数据"),
     _member("lin", "林晓 Lin Xiao", _UNIVERSITY, Role.RESEARCHER, "asks the questions", "提出问题的研究者"),
     _member("zhou", "周宁 Zhou Ning", _BUREAU, Role.REVIEWER, "reviews access requests", "审核使用申请"),
     _member("he", "何敏 He Min", _HEALTH, Role.REVIEWER, "is the second, independent reviewer", "第二位独立审核员"),
