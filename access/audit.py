@@ -14,7 +14,7 @@ import hashlib
 import heapq
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -297,7 +297,8 @@ def verify_log(
     5. `witnessed` heads, kept outside the house (in receipts, by an auditor), fit as well: this is what shows a log that
        was cut back or rewritten by somebody who can sign.
     """
-    check = _Recheck(heapq.merge(heads, witnessed, key=lambda signed: signed.head.size), keys)
+    both = heapq.merge(_marked(heads, seen_outside=False), _marked(witnessed, seen_outside=True), key=lambda m: m.size)
+    check = _Recheck(both, keys)
     check.heads_here()
     for row in entries:
         if row.index != check.frontier.size:
@@ -309,21 +310,38 @@ def verify_log(
     return LogReport(heads=check.count, frontier=check.frontier)
 
 
+@dataclass(frozen=True, slots=True)
+class _Marked:
+    """A head, and whether it was kept outside: who rewrote the log signed the inner heads anew, but not the outer ones."""
+
+    signed: SignedTreeHead
+    seen_outside: bool
+
+    @property
+    def size(self) -> int:
+        return self.signed.head.size
+
+
+def _marked(heads: Iterable[SignedTreeHead], *, seen_outside: bool) -> Iterator[_Marked]:
+    return (_Marked(signed, seen_outside) for signed in heads)
+
+
 class _Recheck:
     """The state of one pass: the tree so far, the heads still to come, and how far heads have vouched for it."""
 
-    def __init__(self, heads: Iterable[SignedTreeHead], keys: Collection[bytes]) -> None:
+    def __init__(self, heads: Iterable[_Marked], keys: Collection[bytes]) -> None:
         self._heads = iter(heads)
         self._next = next(self._heads, None)
         self._keys = {key_id_of(key): key for key in keys}
-        self._vouched = 0
+        self._vouched = {False: 0, True: 0}  # by `seen_outside`: the size of the last head that fitted
         self.count = 0
         self.frontier = Frontier()
 
     def damage(self, en: str, zh: str, *, first: int | None = None, last: int | None = None) -> LogDamaged:
         here = self.frontier.size
         first = here if first is None else first
-        return LogDamaged(first=first, last=max(first, here if last is None else last), reason=Text(en, zh))
+        last = here if last is None else last
+        return LogDamaged(first=first, last=max(first, last), reason=Text(en, zh))
 
     def entry(self, leaf: bytes, subtrees: Subtrees | None) -> None:
         try:
@@ -348,38 +366,25 @@ class _Recheck:
 
     def heads_here(self) -> None:
         """Check every head of exactly the present size."""
-        while (signed := self._next) is not None and signed.head.size <= self.frontier.size:
-            last = self.frontier.size - 1
-            if signed.head.size < self.frontier.size:
-                raise self.damage("tree heads are out of order", "树头次序错乱", first=signed.head.size, last=last)
-            key = self._keys.get(signed.head.key_id)
-            if key is None or not signed.signed_by(key):
-                raise self.damage(
-                    "the tree head over it is not signed by a trusted key",
-                    "覆盖该条的树头没有可信密钥的签名",
-                    first=self._vouched,
-                    last=last,
-                )
-            if signed.head.root != self.frontier.root:
-                raise self.damage(
-                    "its tree head was signed over other entries",
-                    "其树头签署的是另外的日志",
-                    first=self._vouched,
-                    last=last,
-                )
-            self._vouched, self.count, self._next = self.frontier.size, self.count + 1, next(self._heads, None)
+        while (head := self._next) is not None and head.size <= self.frontier.size:
+            first, last = self._vouched[head.seen_outside], self.frontier.size - 1
+            if head.size < self.frontier.size:
+                raise self.damage("tree heads are out of order", "树头次序错乱", first=max(0, head.size), last=last)
+            key = self._keys.get(head.signed.head.key_id)
+            if key is None or not head.signed.signed_by(key):
+                en, zh = "the tree head over it is not signed by a trusted key", "覆盖该条的树头没有可信密钥的签名"
+                raise self.damage(en, zh, first=first, last=last)
+            if head.signed.head.root != self.frontier.root:
+                en, zh = "its tree head was signed over other entries", "其树头签署的是另外的日志"
+                raise self.damage(en, zh, first=first, last=last)
+            self._vouched[head.seen_outside] = self.frontier.size
+            self.count, self._next = self.count + 1, next(self._heads, None)
 
     def end(self) -> None:
         """Require that heads and entries end together."""
         size = self.frontier.size
         if self._next is not None:
-            promised = self._next.head.size - 1
-            raise self.damage(
-                "a signed tree head promises entries that are not there",
-                "已签名的树头所承诺的日志不存在",
-                last=promised,
-            )
-        if self._vouched < size:
-            raise self.damage(
-                "no signed tree head covers it", "没有已签名的树头覆盖该条", first=self._vouched, last=size - 1
-            )
+            en, zh = "a signed tree head promises entries that are not there", "已签名的树头所承诺的日志不存在"
+            raise self.damage(en, zh, last=self._next.size - 1)
+        if (vouched := self._vouched[False]) < size:
+            raise self.damage("no signed tree head covers it", "没有已签名的树头覆盖该条", first=vouched, last=size - 1)
