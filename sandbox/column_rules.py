@@ -18,7 +18,9 @@ from privacy.facts import Kind, Value
 LARGEST_DERIVED_DOMAIN = 10_000
 #: |value / step| may reach this: sums of a million rows of it still fit 128 bits, and one value fits 64.
 LARGEST_LATTICE = 10**15
-FINEST_STEP = -12
+#: Finer or longer steps than these would leave 38 digits, the widest exact number of the engines.
+FINEST_STEP = -9
+LONGEST_STEP = 8
 _LARGEST_EXPONENT = 18
 
 Bound = Decimal | date | datetime
@@ -252,8 +254,8 @@ def _step(kind: Kind, step: Decimal) -> Iterator[Wrong]:
         yield _wrong("step", "must be above 0.", "应大于 0。")
     elif kind is Kind.INTEGER and step != step.to_integral_value():
         yield _wrong("step", "an integer column needs a whole step.", "integer 列的步长应为整数。")
-    elif int(step.normalize().as_tuple().exponent) < FINEST_STEP:
-        yield _wrong("step", "at most 12 decimal places.", "最多 12 位小数。")
+    elif int(step.normalize().as_tuple().exponent) < FINEST_STEP or len(step.normalize().as_tuple().digits) > LONGEST_STEP:
+        yield _wrong("step", "at most 9 decimal places and 8 significant digits.", "最多 9 位小数、8 位有效数字。")
 
 
 def _on_lattice(path: tuple[str | int, ...], value: Decimal, step: Decimal) -> Iterator[Wrong]:
