@@ -25,6 +25,7 @@ class Settings:
 
     url: str = ""
     token: str = ""
+    token_id: str = ""
     login: str = ""
     project: str = ""
     log_key: str = ""
@@ -81,7 +82,7 @@ def save(path: Path, settings: Settings) -> None:
 def forget(path: Path) -> None:
     """Drop the token, keep address, project and the pinned key."""
     if path.exists():
-        save(path, replace(load(path), token="", login=""))
+        save(path, replace(load(path), token="", token_id="", login=""))
 
 
 def settle(
@@ -102,6 +103,7 @@ def settle(
     return Settings(
         url=address,
         token=given_token or (kept.token if same_house else ""),
+        token_id=kept.token_id if same_house and not given_token else "",
         login=kept.login if same_house else "",
         project=project or environ.get("SANDBOX_PROJECT") or (kept.project if same_house else ""),
         log_key=kept.log_key if same_house else "",

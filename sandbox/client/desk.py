@@ -191,9 +191,9 @@ class Desk:
         """One access request."""
         return self._wire.get(AccessRequestOut, f"/v1/access-requests/{quote(request_id, safe='')}")
 
-    def review(self, request_id: str, *, approve: bool, comment: str = "") -> AccessRequestOut:
-        """Vote on an access request; the vote stays hidden from other reviewers until all are in."""
-        body = ReviewIn(vote="grant" if approve else "refuse", comment=comment)
+    def review(self, request_id: str, *, vote: Vote, comment: str = "") -> AccessRequestOut:
+        """Vote on an access request; the vote stays hidden from other reviewers until all that are needed are in."""
+        body = ReviewIn(vote=vote, comment=comment)
         return self._wire.post(AccessRequestOut, f"/v1/access-requests/{quote(request_id, safe='')}:review", body)
 
     def decide(self, request_id: str, decision: Decision, comment: str = "") -> AccessRequestOut:

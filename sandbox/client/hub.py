@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import TracebackType
 
 import httpx
+from rich.console import RenderableType
 
 from sandbox.client import errors, show
 from sandbox.client.answer import Answer, read_receipt
@@ -16,7 +17,7 @@ from sandbox.client.budget import Budget
 from sandbox.client.config import Settings, settle
 from sandbox.client.desk import Desk
 from sandbox.client.jobs import Job
-from sandbox.client.query import Dataset, both, path_of
+from sandbox.client.query import OPENNESS, Dataset, Query, both, path_of
 from sandbox.client.receipt import Receipt
 from sandbox.client.transport import Wire
 from sandbox.say import say
@@ -26,11 +27,14 @@ from sandbox.wire import BudgetOut, Card, DatasetOut, JobOut, MeOut, ProjectOut
 class Datasets(list[DatasetOut]):
     """The datasets you may see; a list that draws itself."""
 
-    def _rows(self) -> list[list[str]]:
-        return [[one.name, both(one.title), one.grade, one.openness, (one.version or "—")[:12]] for one in self]
+    @staticmethod
+    def cells(one: DatasetOut) -> list[str]:
+        """One line of the list."""
+        return [one.name, both(one.title), one.grade, OPENNESS[one.openness](), (one.version or "—")[:12]]
 
     @staticmethod
-    def _headers() -> list[str]:
+    def headers() -> list[str]:
+        """Its columns."""
         return [
             say("name", "名称"),
             say("title", "标题"),
@@ -39,15 +43,16 @@ class Datasets(list[DatasetOut]):
             say("version", "版本"),
         ]
 
-    def __rich__(self) -> object:
-        return show.text_table(self._headers(), self._rows(), [False] * 5)
+    def __rich__(self) -> RenderableType:
+        return show.text_table(self.headers(), [self.cells(one) for one in self], [False] * 5)
 
     def __repr__(self) -> str:
-        return show.plain(show.text_table(self._headers(), self._rows(), [False] * 5), width=160)
+        return show.plain(show.text_table(self.headers(), [self.cells(one) for one in self], [False] * 5), width=160)
 
     def _repr_html_(self) -> str:
         return show.card(
-            show.tag("h3", say("Datasets", "数据集")), show.html_table(self._headers(), self._rows(), [False] * 5)
+            show.tag("h3", say("Datasets", "数据集")),
+            show.html_table(self.headers(), [self.cells(one) for one in self], [False] * 5),
         )
 
 
@@ -109,6 +114,10 @@ class Client:
     def dataset(self, name: str) -> Dataset:
         """One dataset by name. Raises `NotFound` when it does not exist or is hidden from you."""
         return Dataset(self, self.wire.get(Card, path_of(name)))
+
+    def query(self, dataset: str, sql: str, *, project: str | None = None) -> Query:
+        """A question to a dataset by name, without fetching its card first; nothing is sent yet."""
+        return Query(self, dataset, sql, project=project)
 
     def budget(self, dataset: str | None = None, project: str | None = None) -> Budget:
         """The accounts you may see, of one dataset and one project if named."""

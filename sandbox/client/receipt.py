@@ -34,9 +34,10 @@ class Receipt:
         self._trusted_key = trusted_key
 
     @classmethod
-    def load(cls, file: str | Path, *, answer: str | Path | None = None) -> Receipt:
-        """Read a receipt that was saved, and the answer it belongs to if given."""
-        return cls(_bytes(Path(file)), released=None if answer is None else _bytes(Path(answer)))
+    def load(cls, file: str | Path, *, answer: str | Path | None = None, trusted_key: str = "") -> Receipt:
+        """Read a receipt that was saved, and the answer it belongs to if given; `trusted_key` is a PEM."""
+        released = None if answer is None else _bytes(Path(answer))
+        return cls(_bytes(Path(file)), trusted_key=trusted_key, released=released)
 
     def save(self, file: str | Path, *, answer: str | Path | None = None) -> Path:
         """Write the receipt, and with `answer` the released bytes, for `sandbox receipt verify` anywhere."""

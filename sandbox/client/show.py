@@ -8,6 +8,7 @@ value is never drawn without its uncertainty: where no interval is stated, it sa
 from __future__ import annotations
 
 import html
+import json
 import math
 from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -83,6 +84,16 @@ def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]], numeric: S
 def clean(text: str) -> str:
     """Text without control characters, so that a value can never drive a terminal."""
     return "".join(c if c.isprintable() else "·" for c in text)
+
+
+def clean_lines(text: str) -> str:
+    """The same for prose of several lines."""
+    return "\n".join(clean(line) for line in text.splitlines())
+
+
+def json_text(value: object) -> str:
+    """Any JSON value, readable."""
+    return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def plain(*parts: RenderableType, width: int = 100) -> str:
