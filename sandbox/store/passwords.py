@@ -13,7 +13,7 @@ from pwdlib import PasswordHash
 from pwdlib.exceptions import PwdlibError
 
 
-class ArgonPasswords:
+class Argon2Passwords:
     """See the port."""
 
     def __init__(self) -> None:
