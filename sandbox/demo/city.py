@@ -195,7 +195,7 @@ def _visits(rng: np.random.Generator, residents: pa.Table, visits: int) -> pa.Ta
             "hospital": _coded(_hospitals_of(rng, residents, person), [h for h, _, _ in HOSPITALS]),
             "city": residents["city"].combine_chunks().take(pa.array(person)),
             "department": _coded(department, (*DEPARTMENTS, "外 科")),
-            "diagnosis": _coded(_skewed(rng, DIAGNOSES, 1.05, visits), [f"D{n:03d}" for n in range(DIAGNOSES)]),
+            "diagnosis": _coded(_skewed(rng, DIAGNOSES, 0.8, visits), [f"D{n:03d}" for n in range(DIAGNOSES)]),
             "visited_on": pa.array(dates.astype("datetime64[D]")),
             "sex": residents["sex"].combine_chunks().take(pa.array(person)),
             "age": pa.array(ages[person]),

@@ -82,7 +82,7 @@ QUESTIONS = (
         epsilon=1.0,
         sql=(
             "SELECT c.产业, COUNT(DISTINCT f.企业编号) AS 企业数, AVG(f.从业人数) AS 平均人数 "
-            "FROM 月度用工 f JOIN 行业分类 c ON f.行业 = c.行业 WHERE f.月份 = 12 GROUP BY c.产业"
+            "FROM 月度用工 f JOIN 行业分类 c ON f.行业 = c.行业 GROUP BY c.产业"
         ),
         en="Chinese names all the way; here an enterprise is what is protected.",
         zh="表名列名均为中文；此处受保护的单元是企业。",

@@ -96,7 +96,7 @@ def vote(stage: Stage, reviewer: str, request_id: str) -> AccessRequestOut:
     """One reviewer reads the request and votes for it."""
     comment = say("Purpose and limits fit the terms of use.", "用途与限额符合使用条款。")
     with stage.enter(reviewer) as hub:
-        return hub.desk.review(request_id, approve=True, comment=comment)
+        return hub.desk.review(request_id, vote="grant", comment=comment)
 
 
 def prepare(stage: Stage, folder: Path, *, size: Size = DEMO_SIZE, watch: Watch = lambda _dataset, _job: None) -> None:
