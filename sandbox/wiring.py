@@ -60,7 +60,7 @@ def build(settings: Settings) -> House:
         registry=SqlRegistry(settings.database_url, signer=signer, clock=utc_now),
         vault=vault(settings),
         engine=DuckEngine(),
-        ingest=DuckIngest(),
+        ingest=DuckIngest(entropy=entropy),
         queue=CeleryQueue(celery_app(settings)),
         signer=signer,
         passwords=Argon2Passwords(),

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from access.audit import Entry, digest
@@ -24,14 +22,6 @@ from compute.jobs import HEARTBEAT, Job, JobNotFound, Kind, LeaseLost, StatusCod
 from sandbox.journeys.house import House, Work, permit, situation
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Event:
-    """What a job looked like at one moment. Equal looks have equal ids, so a watcher can resume after the last it saw."""
-
-    id: str
-    job: Job
 
 
 def read_job(house: House, who: Principal, job_id: str) -> Job:
@@ -67,33 +57,8 @@ def cancel(house: House, who: Principal, job_id: str) -> Job:
         return cancelled
 
 
-def watch(
-    house: House,
-    who: Principal,
-    job_id: str,
-    *,
-    after: str = "",
-    every: float = 0.2,
-    pause: Callable[[float], None] = time.sleep,
-) -> Iterator[Event | None]:
-    """Each change of a job as an `Event`, the present look first unless its id is `after`; ends when the job is over.
-
-    Yields None when nothing changed for a while, so that the caller can notice that nobody listens any more. The right to
-    see the job is asked anew every time.
-    """
-    last = after
-    while True:
-        job = read_job(house, who, job_id)
-        event = Event(id=look(job), job=job)
-        yield event if event.id != last else None
-        last = event.id
-        if job.state.final:
-            return
-        pause(every)
-
-
 def look(job: Job) -> str:
-    """A short digest of everything a person sees change in a job."""
+    """A short digest of everything a person sees change in a job: equal looks have equal names, so a watcher can resume."""
     step = job.progress
     return digest([job.state, job.status, job.attempt, step.stage, step.done, step.total])[:16]
 

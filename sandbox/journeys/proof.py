@@ -7,9 +7,10 @@ forked log visible); the entries themselves are for those who watch (`Use.READ_L
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from access.audit import Entry, SignedTreeHead
+from access.audit import Entry, LogReport, SignedTreeHead, verify_log
 from access.merkle import consistency_proof, inclusion_proof, leaf_hash
 from access.people import Principal
 from access.policy import Request, Use
@@ -102,3 +103,25 @@ def log_inclusion(house: House, index: int, size: int) -> Inclusion:
             raise ProofNotFound(size=whole, asked=f"{index} / {size}")
         path = inclusion_proof(work.log.subtrees(), index, size)
         return Inclusion(index=index, size=size, leaf=leaf_hash(entry.leaf()), path=path)
+
+
+def recheck_log(
+    house: House,
+    *,
+    witnessed: Iterable[SignedTreeHead] = (),
+    progress: Callable[[int], None] = lambda size: None,
+) -> LogReport:
+    """Re-check every entry, stored hash and tree head in one pass. Raises `LogDamaged` naming the first bad entry.
+
+    Give heads that were kept elsewhere as `witnessed`, the smallest first: they show a log that somebody who holds the
+    signing key has rewritten.
+    """
+    with house.registry.read() as work:
+        return verify_log(
+            work.log.stream(),
+            work.log.heads(),
+            keys=(house.signer.public_key,),
+            subtrees=work.log.subtrees(),
+            witnessed=witnessed,
+            progress=progress,
+        )

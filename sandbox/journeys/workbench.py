@@ -131,6 +131,13 @@ class Workbench:
         spent: Json = {"epsilon": trial.epsilon, "delta": trial.delta, "rho": loss.rho / RHO_UNIT}
         return _success(answers, spent)
 
+    def answer_line(self, line: str, default: Trial) -> Json:
+        """Try the question of one JSON line; a line that cannot be read is refused like a question."""
+        try:
+            return self.answer(read_trial(line, default))
+        except Problem as problem:
+            return self._failure(problem)
+
     def _answers(self, plan: Plan, trial: Trial, loss: Loss) -> Iterator[Answer]:
         cells: list[Cell] = self._engine.exact(self._version, plan, self._limits)
         for _ in range(trial.repeat):
