@@ -28,14 +28,10 @@ from sandbox.settings import PREFIX, Settings
 from sandbox.store.migrate import migrate
 from sandbox.wiring import build, prepare
 
-_COMMAND = (sys.executable, "-m", "sandbox.server")
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 ADDRESS = "instance.json"
 """Written into the home by the API once it listens: its address and process."""
-
-PROCESSES = "processes.json"
-"""Written into the home when the processes are left running."""
 
 
 class InstanceDead(Unavailable):
@@ -95,11 +91,9 @@ class Embedded:
     route on purpose, such as founding the first operator.
     """
 
-    def __init__(self, home: Path, *, settings: Settings | None = None, outlives: bool = False) -> None:
-        """`outlives`: the processes go on when this one ends, until `stop_left_running` stops them."""
+    def __init__(self, home: Path, *, settings: Settings | None = None) -> None:
         self.settings = replace(settings or Settings(port=0), home=home.absolute())
         self.url = ""
-        self._outlives = outlives
         self._running: dict[Part, subprocess.Popen[bytes]] = {}
 
     @cached_property
@@ -132,7 +126,7 @@ class Embedded:
             (self.settings.home / ADDRESS).unlink(missing_ok=True)
         with self.log(part).open("ab") as log:
             self._running[part] = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [*_COMMAND, part.value, *([] if self._outlives else ["--parent", str(os.getpid())])],
+                [sys.executable, "-m", "sandbox.server", part.value, "--parent", str(os.getpid())],
                 env=self._environ(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -181,12 +175,6 @@ class Embedded:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-    def leave_running(self) -> None:
-        """Let go of both processes and write down which they are."""
-        found = {part.value: process.pid for part, process in self._running.items()}
-        (self.settings.home / PROCESSES).write_text(json.dumps(found), encoding="utf-8")
-        self._running.clear()
-
     def stop(self) -> None:
         """Stop both, gently first. What is still running is taken up again at the next start."""
         if not self._running:
@@ -199,33 +187,6 @@ class Embedded:
                 self._running[part].wait(max(0.1, deadline - time.monotonic()))
             self.kill(part)
         (self.settings.home / ADDRESS).unlink(missing_ok=True)
-
-
-def stop_left_running(home: Path) -> bool:
-    """Stop the processes that `leave_running` left; False when there were none."""
-    path = home.absolute() / PROCESSES
-    if not path.exists():
-        return False
-    pids = [pid for pid in json.loads(path.read_text(encoding="utf-8")).values() if _ours(pid)]
-    for pid in pids:
-        os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
-    while any(_ours(pid) for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    for pid in filter(_ours, pids):
-        os.killpg(pid, signal.SIGKILL)
-    path.unlink()
-    (home / ADDRESS).unlink(missing_ok=True)
-    return bool(pids)
-
-
-def _ours(pid: int) -> bool:
-    """True when the process is one of our commands: a number may have been given to somebody else since."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return _COMMAND[2].encode() in words
 
 
 def _answers(url: str) -> bool:

@@ -307,15 +307,5 @@ def _lines(batch: str) -> Iterator[str]:
         yield from (line for line in file if line.strip())
 
 
-@app.command()
-def stop() -> None:
-    """Stop the instance that `sandboxd demo --keep` left running. / 停止由 `sandboxd demo --keep` 保持运行的实例。"""
-    from sandbox.demo.show import kept_home
-    from sandbox.instance import stop_left_running
-
-    stopped = stop_left_running(kept_home(Settings.read()))
-    print(say("Stopped.", "已停止。") if stopped else say("Nothing was running.", "没有正在运行的实例。"))  # noqa: T201
-
-
 if __name__ == "__main__":
     main()

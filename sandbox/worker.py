@@ -103,6 +103,6 @@ def _register(app: Celery, settings: Settings) -> None:
 
     worker_process_init.connect(begin, weak=False)
 
-    @app.task(name=TASK)
+    @app.task(name=TASK)  # type: ignore[untyped-decorator]
     def job(job_id: str) -> None:
         perform(houses[0], job_id)
