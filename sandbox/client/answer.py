@@ -7,6 +7,7 @@ every value unless it is told not to. It holds what the server released and comp
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from datetime import date, datetime
@@ -116,10 +117,28 @@ class Answer:
         return read_receipt(self._wire, self.told.receipt, trusted_key=self._trusted_key, released=self._released())
 
     def _released(self) -> bytes | None:
+        """The released bytes; they must say what this object shows, or a valid receipt would prove something else."""
         if not self.job:
             return None
         path = f"/v1/queries/{quote(self.job, safe='')}/answer"
-        return self._wire.send(Call(verb="GET", path=path, headers={"Accept": RELEASED}, idempotent=True)).content
+        content = self._wire.send(Call(verb="GET", path=path, headers={"Accept": RELEASED}, idempotent=True)).content
+        if not self._shows(content):
+            raise errors.ReceiptInvalid(
+                say("The released answer is not the one shown here.", "已发布的结果与此处显示的不一致。"),
+                hint=say("Trust neither; tell the operator and the auditor.", "两者均不可信，请告知运营方和审计员。"),
+                code="receipt.other_answer",
+            )
+        return content
+
+    def _shows(self, content: bytes) -> bool:
+        try:
+            file = json.loads(content)
+            names = [column["name"] for column in file["columns"]]
+            shown = (file["question"], names, file["rows"], file["intervals"])
+        except (ValueError, KeyError, TypeError):
+            return False
+        intervals = [[None if pair is None else list(pair) for pair in row] for row in self.told.intervals]
+        return shown == (self.question, list(self.columns), self.told.rows, intervals)
 
     def __len__(self) -> int:
         return len(self.told.rows)

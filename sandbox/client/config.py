@@ -16,7 +16,7 @@ from pathlib import Path
 from sandbox.client.errors import SandboxError
 from sandbox.say import say
 
-DEFAULT_URL = "http://127.0.0.1:8700"
+DEFAULT_URL = "http://127.0.0.1:8750"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

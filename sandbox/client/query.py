@@ -19,7 +19,7 @@ from sandbox.client.budget import Budget
 from sandbox.client.jobs import Job, Watch
 from sandbox.client.transport import Call
 from sandbox.say import language, say
-from sandbox.wire import Bilingual, Card, ColumnOut, JobOut, PreviewOut, QueryOut, QuestionIn, TableOut
+from sandbox.wire import Bilingual, Card, ColumnOut, ColumnPreview, PreviewOut, QueryOut, QuestionIn, TableOut
 
 if TYPE_CHECKING:
     from sandbox.client.hub import Client
@@ -72,7 +72,7 @@ class Preview:
             [
                 column.name,
                 say("key", "键") if column.role == "key" else say("value", "值"),
-                _plus_minus(column.plus_minus) if column.role == "value" else "",
+                _plus_minus(column) if column.role == "value" else "",
                 f"{column.noise.kind} σ={column.noise.scale:.4g}" if column.noise else "",
             ]
             for column in self.told.columns
@@ -101,10 +101,14 @@ class Preview:
         )
 
 
-def _plus_minus(half: float | None) -> str:
+def _plus_minus(column: ColumnPreview) -> str:
+    half = column.plus_minus
     if half is None:
         return say("depends on the values", "取决于数值")
-    return f"± {show.number(half, show.places_for(half))}" if half > 0 else "± 0"
+    shown = f"± {show.number(half, show.places_for(half))}" if half > 0 else "± 0"
+    if column.rows is None:
+        return shown
+    return say("{shown} in a group of {rows:,} rows", "{shown}（每组 {rows:,} 行时）", shown=shown, rows=column.rows)
 
 
 class Query:
@@ -154,19 +158,17 @@ class Query:
         Give your own `idempotency_key` to make a whole script safe to run again.
         """
         found = self._send(epsilon, delta, idempotency_key, wait=PREFER_WAIT)
-        if isinstance(found, QueryOut) and found.answer is not None:
+        if found.answer is not None:
             return self._hub.keep(Answer(self._hub.wire, found.answer, job=found.id))
-        job = self._hub.adopt(found.job if isinstance(found, QueryOut) else found)
-        return job.answer(timeout=timeout, watch=watch)
+        return self._hub.adopt(found.job).answer(timeout=timeout, watch=watch)
 
     def start(
         self, epsilon: float | None = None, delta: float | None = None, *, idempotency_key: str | None = None
     ) -> Job:
         """Ask without waiting; the `Job` gives the answer later."""
-        found = self._send(epsilon, delta, idempotency_key, wait=0)
-        return self._hub.adopt(found.job if isinstance(found, QueryOut) else found)
+        return self._hub.adopt(self._send(epsilon, delta, idempotency_key, wait=0).job)
 
-    def _send(self, epsilon: float | None, delta: float | None, key: str | None, *, wait: int) -> QueryOut | JobOut:
+    def _send(self, epsilon: float | None, delta: float | None, key: str | None, *, wait: int) -> QueryOut:
         wire = self._hub.wire
         headers = {"Idempotency-Key": key or wire.new_key(), "Prefer": f"wait={wait}"}
         call = Call(
@@ -177,8 +179,7 @@ class Query:
             idempotent=True,
             timeout=wire.timeout + wait,
         )
-        response = wire.send(call)
-        return wire.read(JobOut, response) if response.status_code == 202 else wire.read(QueryOut, response)
+        return wire.read(QueryOut, wire.send(call))
 
 
 class Dataset:

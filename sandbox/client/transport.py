@@ -31,6 +31,7 @@ Shape = TypeVar("Shape", bound=BaseModel)
 TRIES = 5
 #: Never wait longer than this for one retry, whatever the server asks for.
 LONGEST_WAIT = 10.0
+LARGEST_PAGE = 500
 _BUSY = frozenset({502, 503, 504})
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -101,9 +102,11 @@ class Wire:
 
     def pages(self, shape: type[Shape], path: str, *, limit: int | None = None, **params: object) -> Iterator[Shape]:
         """Every item of a list, page after page, at most `limit` of them."""
+        kind = Page[shape]  # type: ignore[valid-type]
         left, after = limit, None
         while left is None or left > 0:
-            page = self.get(Page[shape], path, after=after, limit=None if left is None else min(left, 200), **params)  # type: ignore[valid-type]
+            size = LARGEST_PAGE if left is None else min(left, LARGEST_PAGE)
+            page = self.get(kind, path, after=after, limit=size, **params)
             yield from page.items if left is None else page.items[:left]
             after = page.next
             left = None if left is None else left - len(page.items)
