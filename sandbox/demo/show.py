@@ -1,7 +1,7 @@
 """`sandboxd demo` and `sandboxd demo --keep`: a real instance in a folder of its own, for a story or for as long as you like.
 
-Owns the demo's folder (`<home>/demo`, marked as such and readable by its owner alone), its logins file, and the start and
-stop of the instance around a story. The instance always has the embedded settings: whatever else the environment says, a
+Owns the demo's folders (`<home>/demo` for the story, `<home>/up` for the instance that stays; marked as such and readable by
+their owner alone), the logins file, and the start and stop of the instance around a story. The instance always has the embedded settings: whatever else the environment says, a
 demo never touches the database or the vault of an instance that runs in earnest.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from sandbox.settings import Settings
 MARK = ".data-open-sandbox-demo"
 LOGINS = "logins.json"
 READY = ".ready"
+FIRST_QUESTION = "SELECT city, COUNT(*) AS visits FROM visits GROUP BY city"
 
 
 class NotADemo(Conflict):
@@ -60,29 +60,32 @@ def tell_story(settings: Settings, *, size: Size = DEMO_SIZE) -> None:
             markup=False, soft_wrap=True,
         )  # fmt: skip
         scenario.tell(Stage(url=instance.url, logins=logins), home / "files", console, size=size)
-    (home / READY).touch()
+
+
+def kept_home(settings: Settings) -> Path:
+    """Where the instance lies that `keep_running` leaves running; the story never touches it."""
+    return (settings.home / "up").absolute()
 
 
 def keep_running(settings: Settings, *, size: Size = DEMO_SIZE) -> None:
-    """The instance of the last story, or a prepared one, until it is interrupted; prints address and logins."""
+    """Leave a prepared instance running and print its address and logins; the one of the last time, if there is one."""
     console = _console()
-    home = (settings.home / "demo").absolute()
+    home = kept_home(settings)
+    running = Address.read(home)
+    if running is not None:
+        _introduce(console, running.url, read_logins(home))
+        return
     fresh = not (home / READY).exists()
     if fresh:
-        home = clean_folder(home)
-    with Embedded(home, settings=Settings(port=settings.port)) as instance:
+        clean_folder(home)
+    with Embedded(home, settings=Settings(port=settings.port), outlives=True) as instance:
         logins = _found(instance, home) if fresh else read_logins(home)
         if fresh:
             with console.status(say("publishing the datasets …", "正在发布数据集……")) as shown:
                 _prepare(Stage(url=instance.url, logins=logins), home, size, shown)
             (home / READY).touch()
-        _introduce(console, instance.url, logins)
-        try:
-            while True:
-                instance.require_running()
-                time.sleep(1)
-        except KeyboardInterrupt:
-            console.print(say("Stopping.", "正在停止。"))
+        instance.leave_running()
+    _introduce(console, instance.url, logins)
 
 
 def clean_folder(folder: Path) -> Path:
@@ -133,12 +136,11 @@ def _introduce(console: Console, url: str, logins: tuple[Login, ...]) -> None:
     console.print(table)
     console.print()
     for line in (
-        say("Running at {url} (documentation at {url}/docs). Ctrl-C stops it.",
-            "运行于 {url}（接口文档：{url}/docs）。按 Ctrl-C 停止。", url=url),
-        say("In another terminal:", "在另一个终端中："),
+        say("Running at {url}. `.venv/bin/sandboxd stop` stops it.",
+            "运行于 {url}。用 `.venv/bin/sandboxd stop` 停止。", url=url),
+        say("Now try:", "接下来可以："),
         f"  .venv/bin/sandbox login --url {url} --login {RESEARCHER}",
-        f"  .venv/bin/sandbox ask --project {PROJECT} --epsilon 0.5 health/visits"
-        ' "SELECT city, COUNT(*) AS visits FROM visits GROUP BY city"',
+        f"  .venv/bin/sandbox ask --project {PROJECT} --epsilon 0.5 health/visits '{FIRST_QUESTION}'",
     ):  # fmt: skip
         console.print(line, markup=False, soft_wrap=True)
 
