@@ -1,8 +1,9 @@
 """`sandboxd demo` and `sandboxd demo --keep`: a real instance in a folder of its own, for a story or for as long as you like.
 
-Owns the demo's folders (`<home>/demo` for the story, `<home>/up` for the instance that stays; marked as such and readable by
-their owner alone), the logins file, and the start and stop of the instance around a story. The instance always has the embedded settings: whatever else the environment says, a
-demo never touches the database or the vault of an instance that runs in earnest.
+Owns the demo's folders (`<home>/demo` for the story, `<home>/up` for the instance that stays; both marked, and readable by
+their owner alone), the logins file, and the start and stop of the instance around a story. The instance always has the
+embedded settings: whatever else the environment says, a demo never touches the database or the vault of an instance that
+runs in earnest.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -63,12 +65,12 @@ def tell_story(settings: Settings, *, size: Size = DEMO_SIZE) -> None:
 
 
 def kept_home(settings: Settings) -> Path:
-    """Where the instance lies that `keep_running` leaves running; the story never touches it."""
+    """The folder of the instance that `keep_running` runs; the story never touches it."""
     return (settings.home / "up").absolute()
 
 
 def keep_running(settings: Settings, *, size: Size = DEMO_SIZE) -> None:
-    """Leave a prepared instance running and print its address and logins; the one of the last time, if there is one."""
+    """Run a prepared instance until it is interrupted, the one of the last time if there is one; print its logins."""
     console = _console()
     home = kept_home(settings)
     running = Address.read(home)
@@ -78,14 +80,19 @@ def keep_running(settings: Settings, *, size: Size = DEMO_SIZE) -> None:
     fresh = not (home / READY).exists()
     if fresh:
         clean_folder(home)
-    with Embedded(home, settings=Settings(port=settings.port), outlives=True) as instance:
+    with Embedded(home, settings=Settings(port=settings.port)) as instance:
         logins = _found(instance, home) if fresh else read_logins(home)
         if fresh:
             with console.status(say("publishing the datasets …", "正在发布数据集……")) as shown:
                 _prepare(Stage(url=instance.url, logins=logins), home, size, shown)
             (home / READY).touch()
-        instance.leave_running()
-    _introduce(console, instance.url, logins)
+        _introduce(console, instance.url, logins)
+        try:
+            while True:
+                instance.require_running()
+                time.sleep(1)
+        except KeyboardInterrupt:
+            console.print(say("Stopped; `make up` goes on where you left off.", "已停止；再次运行 `make up` 可继续。"))
 
 
 def clean_folder(folder: Path) -> Path:
@@ -136,10 +143,9 @@ def _introduce(console: Console, url: str, logins: tuple[Login, ...]) -> None:
     console.print(table)
     console.print()
     for line in (
-        say("Running at {url}. `.venv/bin/sandboxd stop` stops it.",
-            "运行于 {url}。用 `.venv/bin/sandboxd stop` 停止。", url=url),
-        say("Now try:", "接下来可以："),
-        f"  .venv/bin/sandbox login --url {url} --login {RESEARCHER}",
+        say("Running at {url}. Ctrl-C stops it.", "运行于 {url}。按 Ctrl-C 停止。", url=url),
+        say("In another terminal:", "在另一个终端中："),
+        f"  .venv/bin/sandbox --url {url} login {RESEARCHER}",
         f"  .venv/bin/sandbox ask --project {PROJECT} --epsilon 0.5 health/visits '{FIRST_QUESTION}'",
     ):  # fmt: skip
         console.print(line, markup=False, soft_wrap=True)
