@@ -145,7 +145,7 @@ def _introduce(console: Console, url: str, logins: tuple[Login, ...]) -> None:
     for line in (
         say("Running at {url}. Ctrl-C stops it.", "运行于 {url}。按 Ctrl-C 停止。", url=url),
         say("In another terminal:", "在另一个终端中："),
-        f"  .venv/bin/sandbox --url {url} login {RESEARCHER}",
+        f"  .venv/bin/sandbox login {RESEARCHER} --url {url}",
         f"  .venv/bin/sandbox ask --project {PROJECT} --epsilon 0.5 health/visits '{FIRST_QUESTION}'",
     ):  # fmt: skip
         console.print(line, markup=False, soft_wrap=True)
