@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from access.policy import GRADE_RULES, Grade
 from privacy.errors import Malformed, Text
 from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, PrivacyUnit, TableFacts
 from sandbox import column_rules
@@ -196,8 +197,9 @@ class Policy(Part):
         default=["ask"], description="How the data may be used."
     )
     purposes: list[Words] = Field(default=[], description="Purposes that are allowed; empty: any purpose.")
-    min_units: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        default=0, description="Smallest number of units a released cell may rest on. 0: no rule."
+    min_units: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+        default=None,
+        description="Smallest number of units a released cell may rest on. Default: what the grade demands.",
     )
     budget: Budgets = Budgets()
     reviewers: Annotated[int, Field(ge=0, le=5)] | None = Field(
@@ -282,9 +284,16 @@ def to_facts(description: Description) -> DatasetFacts:
     """Everything public about the dataset, as declared; ingest holds the data to it."""
     return DatasetFacts(
         tables=tuple(table.facts(name, description.dataset) for name, table in description.tables.items()),
-        min_units=description.policy.min_units,
+        min_units=min_units(description),
         name=description.dataset,
     )
+
+
+def min_units(description: Description) -> int:
+    """The smallest number of units a released cell may rest on: as written, else as the grade demands, else no rule."""
+    if description.policy.min_units is not None:
+        return description.policy.min_units
+    return GRADE_RULES[Grade(description.grade)].min_units if description.grade else 0
 
 
 def require_complete(description: Description, filename: str = "dataset.yaml") -> Description:

@@ -12,13 +12,13 @@ row numbers, never a value. A row's reason is a stable code, `kind` or `kind:col
     │   ├── ColumnNested      a Parquet column holds lists, structures or bytes
     │   ├── TablesDiffer      the files and the description do not name the same tables
     │   └── NotUnique         a public table repeats a value that was declared unique
-    └── Refused
+    └── TooLarge
         └── IngestTooSlow     the time limit was reached
 """
 
 from __future__ import annotations
 
-from privacy.errors import Malformed, Refused, Text
+from privacy.errors import Malformed, Text, TooLarge
 
 
 class FileUnreadable(Malformed):
@@ -103,7 +103,7 @@ class NotUnique(Malformed):
     )
 
 
-class IngestTooSlow(Refused):
+class IngestTooSlow(TooLarge):
     """The time limit was reached."""
 
     code = "ingest.time"
