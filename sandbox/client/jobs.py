@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from sandbox.client import errors
 from sandbox.client.answer import Answer
+from sandbox.client.show import clean
 from sandbox.client.transport import STREAM_BROKE, Wire
 from sandbox.say import say
 from sandbox.wire import JobEvent, JobOut, QueryOut
@@ -32,7 +33,7 @@ class Job:
         self._last_event = ""
 
     def __repr__(self) -> str:
-        return f"<Job {self.id} {self.told.kind}: {self.state}. {self.told.message}>"
+        return clean(f"<Job {self.id} {self.told.kind}: {self.state}. {self.told.message}>")
 
     @property
     def id(self) -> str:

@@ -11,7 +11,7 @@ import html
 import json
 import math
 from collections.abc import Sequence
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from io import StringIO
 
 from rich.console import Console, RenderableType
@@ -23,6 +23,9 @@ from sandbox.wire import BudgetOut
 
 Interval = tuple[float, float]
 GAUGE_WIDTH = 24
+#: Numbers beyond this are written with an exponent; below it, every digit is exact.
+_TOO_LONG = 10**21
+_EXACT = Context(prec=64)
 
 
 class Html(str):
@@ -33,7 +36,7 @@ class Html(str):
 
 def tag(name: str, *children: str, **attributes: str) -> Html:
     """One element. Children that are not `Html` are escaped; `class_` is written as `class`."""
-    inside = "".join(child if isinstance(child, Html) else html.escape(child) for child in children)
+    inside = "".join(child if isinstance(child, Html) else html.escape(_visible(child)) for child in children)
     given = "".join(f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items())
     return Html(f"<{name}{given}>{inside}</{name}>")
 
@@ -75,7 +78,7 @@ def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]], numeric: S
     """The same table for a terminal. Cells are plain text: no markup in them is interpreted."""
     table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
     for header, right in zip(headers, numeric, strict=True):
-        table.add_column(Text(header), justify="right" if right else "left", overflow="fold")
+        table.add_column(Text(clean(header)), justify="right" if right else "left", overflow="fold")
     for row in rows:
         table.add_row(*[Text(clean(cell)) for cell in row])
     return table
@@ -84,6 +87,11 @@ def text_table(headers: Sequence[str], rows: Sequence[Sequence[str]], numeric: S
 def clean(text: str) -> str:
     """Text without control characters, so that a value can never drive a terminal."""
     return "".join(c if c.isprintable() else "·" for c in text)
+
+
+def _visible(text: str) -> str:
+    """The same for HTML, where line breaks and tabs do no harm."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text)
 
 
 def clean_lines(text: str) -> str:
@@ -110,8 +118,17 @@ def number(value: float, places: int | None = None) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return "∞" if value > 0 else "-∞" if value < 0 else "?"
     if places is None:
-        return f"{value:,}" if isinstance(value, int) else _short(f"{value:,.6g}", value)
-    rounded = Decimal(str(value)).quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_EVEN)
+        whole = isinstance(value, int) and abs(value) < _TOO_LONG
+        return (
+            f"{value:,}"
+            if whole
+            else f"{Decimal(value):.6g}"
+            if isinstance(value, int)
+            else _short(f"{value:,.6g}", value)
+        )
+    if abs(value) >= _TOO_LONG:
+        return f"{Decimal(value):.6g}"
+    rounded = Decimal(str(value)).quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_EVEN, context=_EXACT)
     return f"{rounded:,.{max(0, places)}f}"
 
 
@@ -134,8 +151,10 @@ def figure(value: object, interval: Interval | None) -> tuple[str, str]:
     """
     if value is None:
         return "NULL", "± ?" if interval is None else f"{number(interval[0])} … {number(interval[1])}"
-    if not isinstance(value, int | float) or isinstance(value, bool) or interval is None:
-        return (number(value) if isinstance(value, int | float) else str(value)), "± ?"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value) or "“”", "± ?"
+    if interval is None:
+        return number(value), "± ?"
     low, high = interval
     half = (high - low) / 2
     places = places_for(half)

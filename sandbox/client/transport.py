@@ -33,6 +33,8 @@ TRIES = 5
 LONGEST_WAIT = 10.0
 LARGEST_PAGE = 500
 _BUSY = frozenset({502, 503, 504})
+#: A server on this machine is never reached through a proxy of the environment.
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -70,7 +72,8 @@ class Wire:
         self.sleep = sleep
         self.entropy = entropy
         try:
-            self._http = httpx.Client(base_url=url, transport=transport, timeout=timeout)
+            here = httpx.URL(url).host in _THIS_MACHINE
+            self._http = httpx.Client(base_url=url, transport=transport, timeout=timeout, trust_env=not here)
         except (httpx.InvalidURL, ValueError) as error:
             raise _bad_address(url) from error
 
