@@ -61,9 +61,7 @@ def clock() -> Still:
 
 
 @pytest.fixture(params=KINDS)
-def registry(
-    request: pytest.FixtureRequest, url_of: Callable[[str], str], clock: Still
-) -> Iterator[Registry[Work]]:
+def registry(request: pytest.FixtureRequest, url_of: Callable[[str], str], clock: Still) -> Iterator[Registry[Work]]:
     if request.param == "fake":
         yield FakeRegistry(signer=SIGNER, clock=clock)
         return

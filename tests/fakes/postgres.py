@@ -37,7 +37,7 @@ def server() -> Iterator[str]:
     """Yields the folder of the socket; every user on it is trusted, nobody else can reach it."""
     programs, owner = binaries(), _owner()
     assert programs is not None
-    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder:  # noqa: S108 - socket paths must be short
+    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder:
         if owner:
             os.chown(folder, int(str(owner["user"])), int(str(owner["group"])))
         files = Path(folder) / "db"
