@@ -335,8 +335,13 @@ def _intervals(
         interval = next(derived, None) if _is_derived(output) else None
         if half is not None and isinstance(shown, int | float):
             interval = (float(shown) - half, float(shown) + half)
-        found.append(None if shown is None else interval)
+        found.append(None if shown is None or interval is None else (_tidy(interval[0]), _tidy(interval[1])))
     return tuple(found)
+
+
+def _tidy(end: float) -> float:
+    """An interval's end without the last digits that floating point invents."""
+    return float(f"{end:.12g}")
 
 
 def _is_derived(output: Output) -> bool:

@@ -14,8 +14,8 @@ from sqlglot import exp
 from privacy.errors import Text
 from privacy.facts import DatasetFacts, Kind, Value
 from privacy.sql.bound import Exact, Measure, statistics
-from privacy.sql.expressions import Reader
-from privacy.sql.finish import Accepted, AnswerScope, order_text, summed_terms
+from privacy.sql.expressions import AGGREGATES, Reader
+from privacy.sql.finish import AnswerScope, order_text, summed_terms
 from privacy.sql.parse import MAX_DEPTH, parse_select, refuse, where_of
 from privacy.sql.plan import Aggregate, Key, Output, Plan, Statistic
 from privacy.sql.problems import (
@@ -191,7 +191,7 @@ def _output(item: exp.Expr, term: Term, draft: Draft) -> Output:
     node = item.unalias()
     name = item.alias or (node.name if isinstance(node, exp.Column) else node.sql(dialect="duckdb", comments=False))
     inner = node.unnest()
-    direct = isinstance(inner, Accepted) and not isinstance(inner, exp.Avg)
+    direct = isinstance(inner, AGGREGATES) and not isinstance(inner, exp.Avg)
     return Output(
         name=name,
         kind=term.kind or Kind.TEXT,

@@ -20,10 +20,20 @@ from privacy.errors import Text
 from privacy.facts import Kind
 from privacy.sql import functions, terms
 from privacy.sql.parse import refuse, require_arguments, where_of
-from privacy.sql.problems import BadLiteral, MisplacedAggregate, SqlRefused, TypeMismatch, UnknownFunction
+from privacy.sql.problems import (
+    BadLiteral,
+    MisplacedAggregate,
+    SqlRefused,
+    TypeMismatch,
+    UnknownAggregate,
+    UnknownFunction,
+)
 from privacy.sql.terms import Term, as_day, require_kind, truth
 
 MAX_INTEGER = 2**63 - 1
+
+#: The aggregates of the accepted dialect.
+AGGREGATES = (exp.Count, exp.Sum, exp.Avg, exp.CountIf)
 
 _NAMES: dict[type[exp.Expr], Text] = {
     exp.Window: Text("a window (OVER)", "窗口函数（OVER）"),
@@ -89,8 +99,8 @@ class Reader:
         if type(node) in _NAMES:
             return refuse(_NAMES[type(node)], node)
         if isinstance(node, exp.AggFunc):
-            name = node.sql_name() if isinstance(node, exp.Func) else node.key.upper()
-            return MisplacedAggregate(name=name, where=where_of(node))
+            problem = MisplacedAggregate if isinstance(node, AGGREGATES) else UnknownAggregate
+            return problem(name=node.sql_name(), where=where_of(node))
         if isinstance(node, exp.Func):
             name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
             return UnknownFunction(name=name.lower(), where=where_of(node), allowed=functions.listed())

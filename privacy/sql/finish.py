@@ -16,7 +16,7 @@ from sqlglot import exp
 from privacy.errors import Text
 from privacy.facts import Kind
 from privacy.sql.bound import Measure, merged, sum_measure
-from privacy.sql.expressions import Reader
+from privacy.sql.expressions import AGGREGATES, Reader
 from privacy.sql.parse import refuse, require_arguments, where_of
 from privacy.sql.plan import Aggregate, Average
 from privacy.sql.problems import DistinctNotUnit, MisplacedAggregate, NotGrouped, SqlRefused, Unbounded
@@ -25,7 +25,6 @@ from privacy.sql.terms import Term
 
 #: A sum over values beyond this needs bounds from the asker: no lattice would be fine enough.
 MAX_RANGE = 10**18
-Accepted = (exp.Count, exp.Sum, exp.Avg, exp.CountIf)
 
 
 @dataclass(kw_only=True)
@@ -47,7 +46,7 @@ class AnswerScope:
 
     def known(self, node: exp.Expr) -> Term | None:
         """An aggregate, or a whole expression that is a grouping key."""
-        if isinstance(node, Accepted):
+        if isinstance(node, AGGREGATES):
             return self._aggregate(node)
         if isinstance(node, exp.Literal | exp.Boolean | exp.Null):
             return None

@@ -12,7 +12,7 @@ sentence here may be shown to the asker.
     └── SqlRefused
         ├── Unsupported · UnknownFunction · UnknownTable · UnknownColumn · AmbiguousColumn
         ├── NoPrivateTable · TwoPrivateTables · JoinNeedsEquality · JoinLosesUnit · JoinFanOutUnknown
-        ├── UnitColumnUsed · DistinctNotUnit · NotGrouped · MisplacedAggregate · NoAggregate
+        ├── UnitColumnUsed · DistinctNotUnit · NotGrouped · MisplacedAggregate · UnknownAggregate · NoAggregate
         └── TypeMismatch · BadLiteral · Unbounded · BadPosition · TooManyCells · TooManyParts
 """
 
@@ -214,6 +214,17 @@ class MisplacedAggregate(SqlRefused):
     hint = Text(
         "Use HAVING for conditions on aggregates; do not nest aggregates.",
         "对聚合结果的条件请用 HAVING；聚合函数不可嵌套。",
+    )
+
+
+class UnknownAggregate(SqlRefused):
+    """An aggregate that is not on the allow-list."""
+
+    code = "sql.unknown_aggregate"
+    sentence = Text("The aggregate {name} is not accepted{where}.", "不支持聚合函数 {name}{where}。")
+    hint = Text(
+        "Accepted: COUNT(*), COUNT(x), COUNT(DISTINCT unit), COUNT_IF(condition), SUM(x), AVG(x).",
+        "可用：COUNT(*)、COUNT(x)、COUNT(DISTINCT 隐私单元)、COUNT_IF(条件)、SUM(x)、AVG(x)。",
     )
 
 
