@@ -301,16 +301,28 @@ class TableReportOut(Told):
     without_unit: int
     max_rows_of_a_unit: int
     rejected: list[RejectedOut]
-    clipped: dict[str, int]
+    clipped: dict[str, int] = Field(description="Values put back to a bound, by column.")
+    rounded: dict[str, int] = Field(default_factory=dict, description="Values put on the lattice, by column.")
+    ignored: list[str] = Field(default_factory=list, description="Columns of the file that are not described.")
+
+
+class TroubleOut(Told):
+    """What was wrong with the files, and what to do."""
+
+    code: str
+    message: str
+    hint: str
 
 
 class ReportOut(Told):
     """The report of the newest ingest. For the steward's eyes only."""
 
     dataset: str
-    version: str
+    job: str
+    version: str | None = Field(description="Null when the ingest made no version.")
     created_at: datetime
     tables: list[TableReportOut]
+    trouble: TroubleOut | None = Field(default=None, description="Why it made no version.")
 
 
 class AccessRequestIn(Asked):

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from privacy.errors import Problem
-from sandbox.api import about, money, people, proof, questions, requests
+from sandbox.api import about, datasets, money, people, proof, questions, requests
 from sandbox.api.contract import openapi
 from sandbox.api.edge import Edge
 from sandbox.api.guards import ApiSettings
@@ -22,6 +22,7 @@ from sandbox.journeys.house import House
 ROUTERS = (
     people.public,
     people.signed_in,
+    datasets.signed_in,
     requests.signed_in,
     money.signed_in,
     questions.signed_in,

@@ -16,6 +16,7 @@ from sandbox import wire
 from sandbox.api.problems import PROBLEM_TYPE, TITLES
 
 _PROBLEM = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
+KEY_PATTERN = r"^[\x21-\x7e]{1,200}$"
 _METHODS = ("get", "put", "post", "delete")
 
 
@@ -56,6 +57,11 @@ def _tidy(operation: Mapping[str, Any] | None) -> None:
     """Drop the 422 FastAPI adds by itself; ours is a problem and stays. Body limits hold everywhere."""
     if operation is None:
         return
+    for parameter in operation.get("parameters", ()):
+        if (
+            parameter["name"] == "idempotency-key"
+        ):  # its absence has a problem of its own, so FastAPI thinks it optional
+            parameter |= {"required": True, "schema": {"type": "string", "pattern": KEY_PATTERN}}
     responses = operation["responses"]
     if PROBLEM_TYPE not in responses.get("422", {}).get("content", {PROBLEM_TYPE: None}):
         del responses["422"]

@@ -6,7 +6,6 @@ dataset's name has segments joined by "/", so its card is the last of these rout
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -90,11 +89,9 @@ async def upload(
 async def _received(request: Request, folder: Path, name: str) -> AsyncIterator[Path]:
     """The body as a file that is gone afterwards, whatever happens; the journey has taken its own copy or moved it."""
     path = folder / f"upload-{name}"
-    seen = hashlib.sha256()
     try:
         async with await anyio.open_file(path, "xb") as file:
             async for chunk in request.stream():
-                seen.update(chunk)
                 await file.write(chunk)
         yield path
     finally:
@@ -108,9 +105,9 @@ def ingest(name: _Dataset, house: TheHouse, who: Who, lang: Lang, names: TheName
 
 
 @signed_in.get("/v1/datasets/{name:path}/report", responses={**_READS, **fails(403)})
-def read_report(name: _Dataset, house: TheHouse, who: Who) -> wire.ReportOut:
+def read_report(name: _Dataset, house: TheHouse, who: Who, lang: Lang) -> wire.ReportOut:
     """What the newest ingest found. Exact figures: for its steward alone."""
-    return shapes.report(onboard.read_report(house, who, name))
+    return shapes.report(onboard.read_report(house, who, name), lang)
 
 
 @signed_in.get("/v1/datasets/{name:path}", responses=_READS)

@@ -15,6 +15,7 @@ from fastapi.security import HTTPBearer
 
 from access.people import NotSignedIn, Principal
 from access.ports import LARGEST_PAGE, Cursor
+from sandbox.api.contract import KEY_PATTERN
 from sandbox.api.problems import KeyMissing, lang_of
 from sandbox.api.shapes import Names
 from sandbox.api.throttle import Throttle
@@ -22,7 +23,7 @@ from sandbox.journeys.house import House
 from sandbox.journeys.people import authenticate
 
 _BEARER = HTTPBearer(auto_error=False, scheme_name="token", description="A token from POST /v1/session or /v1/tokens.")
-_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+_KEY = re.compile(KEY_PATTERN)
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,4})\"?(?=$|[,;\s])", re.IGNORECASE)
 LONGEST_WAIT = 30
 """Seconds a request may ask to be held (`Prefer: wait=N`)."""
@@ -120,7 +121,7 @@ ThePage = Annotated[PageAsked, Depends(page_of)]
 
 def key_of(
     idempotency_key: Annotated[
-        str | None, Header(description="New for each question, the same for each retry. Required.", max_length=200)
+        str | None, Header(description="New for each question, the same for each retry.")
     ] = None,
 ) -> str:
     """The Idempotency-Key of a request that spends, or `KeyMissing`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from access.ports import StoredAnswer
-from compute.jobs import Job, State
+from compute.jobs import Job, State, StatusCode
 from privacy.errors import Fault, Text
 from privacy.loss import Loss
 from privacy.mechanisms import NOISE_KIND, PlusMinus, value_scale
@@ -118,9 +118,9 @@ def _suppressed(noun: Released, lang: str) -> str | None:
 
 
 def job(noun: Job, lang: str, names: Names) -> wire.JobOut:
-    """A job; when it failed, with the one constant problem (law 5), whose reference is the job's id."""
+    """A job; when it failed for no fault of its files, with the one constant problem (law 5) under the job's id."""
     told = shapes.job(noun, lang, names)
-    if noun.state not in (State.FAILED, State.KILLED):
+    if noun.state not in (State.FAILED, State.KILLED) or noun.status is StatusCode.BAD_INPUT:
         return told
     return told.model_copy(update={"problem": problem_out(Fault(), lang, noun.id)})
 

@@ -23,6 +23,7 @@ from access.people import Principal, Project, Token
 from access.policy import Decision
 from access.ports import Signer
 from compute.jobs import STATUS, Job
+from compute.ports import TableReport
 from privacy.errors import Text
 from privacy.facts import ColumnFacts, TableFacts, Value
 from privacy.loss import DELTA_UNIT, Budget, Loss
@@ -30,6 +31,7 @@ from sandbox import wire
 from sandbox.journeys.house import House
 from sandbox.journeys.people import labels
 from sandbox.journeys.proof import Inclusion
+from sandbox.journeys.reports import Report
 
 
 def both(text: Text) -> wire.Bilingual:
@@ -156,6 +158,45 @@ def _column(noun: ColumnFacts) -> wire.ColumnOut:
 
 def _bound(value: Value | None) -> str | None:
     return None if value is None else str(cell(value)) if isinstance(value, (date, datetime)) else str(value)
+
+
+def report(noun: Report, lang: str) -> wire.ReportOut:
+    """The report of an ingest, for its steward."""
+    trouble = noun.trouble
+    return wire.ReportOut(
+        dataset=noun.dataset,
+        job=noun.job,
+        version=noun.version,
+        created_at=noun.at,
+        tables=[_table_report(t) for t in noun.tables],
+        trouble=wire.TroubleOut(
+            code=trouble.code, message=_chosen(trouble.sentence, lang), hint=_chosen(trouble.hint, lang)
+        )
+        if trouble
+        else None,
+    )
+
+
+def _chosen(text: Text, lang: str) -> str:
+    """One language of a plain text, which is no template."""
+    return text.zh if lang.startswith("zh") else text.en
+
+
+def _table_report(noun: TableReport) -> wire.TableReportOut:
+    rejected = [wire.RejectedOut(reason=r, count=c, rows=list(rows)) for r, (c, rows) in noun.rejected.items()]
+    return wire.TableReportOut(
+        table=noun.table,
+        encoding=noun.encoding,
+        rows_read=noun.rows_read,
+        rows_kept=noun.rows_kept,
+        units=noun.units,
+        without_unit=noun.without_unit,
+        max_rows_of_a_unit=noun.max_rows_of_a_unit,
+        rejected=rejected,
+        clipped=dict(noun.clipped),
+        rounded=dict(noun.rounded),
+        ignored=list(noun.ignored),
+    )
 
 
 def terms(budget: Budget) -> wire.BudgetTerms:

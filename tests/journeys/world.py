@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-from compute.storage import LocalVault
 
 from access.audit import Ed25519Signer
 from access.people import Principal, Role
 from compute.engines.duckdb import DuckEngine
 from compute.engines.ingest import DuckIngest
+from compute.storage import LocalVault
 from sandbox.api.app import create_app
 from sandbox.api.guards import ApiSettings
 from sandbox.journeys import people
