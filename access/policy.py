@@ -1,8 +1,8 @@
-"""Who may do what, and why: the steward's `Policy`, the rules of each grade, and one pure function, `decide`.
+"""Who may do what, and why: one pure function, `decide`, and the small rules it is made of.
 
-Owns the terms of use and every yes or no in the house. `decide` looks only at its argument: it reads no table and no
-clock, so a decision can be repeated, explained and put in the log. It collects all reasons, not the first. Policies may
-be stricter than their grade, never looser (`require_lawful`). Law 9: nobody judges their own work.
+Owns every yes or no in the house. `decide` looks only at its argument: it reads no table and no clock, so a decision can
+be repeated, explained and put in the log. It collects all reasons, not the first. Law 9: nobody judges their own work.
+The terms a decision rests on (`Policy`, grades) are in `access.terms` and handed on from here.
 
 `Decision.hidden` says that the asker may not even know the thing exists; the edge then answers "not found", exactly as
 if it did not. A use that no rule speaks about is refused (law 10).
@@ -10,101 +10,51 @@ if it did not. A use that no rule speaks about is refused (law 10).
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from access.people import Principal, Project, Role
+from access.terms import (
+    GRADE_RULES,
+    Grade,
+    GradeRule,
+    Method,
+    Openness,
+    Policy,
+    PolicyTooLoose,
+    joined,
+    require_lawful,
+    reviewers_needed,
+)
 from privacy.errors import Refused, Text
-from privacy.loss import Budget
 
 if TYPE_CHECKING:
     from access.catalogue import Dataset
     from access.grants import AccessRequest, Grant, Review
 
-
-class Grade(StrEnum):
-    """How sensitive data is, from L1 (not) to L4 (very). The highest grade of any column is the table's grade."""
-
-    L1 = "L1"
-    L2 = "L2"
-    L3 = "L3"
-    L4 = "L4"
-
-
-class Openness(StrEnum):
-    """On which terms a provider opens a dataset: to everyone, on conditions, or not at all."""
-
-    UNCONDITIONAL = "unconditional"
-    CONDITIONAL = "conditional"
-    CLOSED = "closed"
-
-
-class Method(StrEnum):
-    """The way in which data is used."""
-
-    ASK = "ask"
-    RUN = "run"
-    AGGREGATE = "aggregate"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Policy:
-    """The steward's terms. `per_project` and `total` are zCDP filters' limits; `purposes` empty means any purpose.
-
-    `min_units` is the smallest number of privacy units a released cell may rest on (0: no rule); `reviewers` how many
-    independent reviews a grant takes.
-    """
-
-    methods: tuple[Method, ...]
-    min_units: int
-    per_project: Budget
-    total: Budget
-    reviewers: int
-    expires_at: datetime | None = None
-    purposes: tuple[str, ...] = ()
-
-    def digest(self) -> str:
-        """SHA-256 (hex) of the terms: two equal policies have equal digests. Receipts name it."""
-        text = json.dumps(asdict(self), sort_keys=True, default=str, ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GradeRule:
-    """What a grade demands at least: ARCHITECTURE, section 8."""
-
-    reviewers: int
-    different_organisations: bool
-    free_sql: bool
-    min_units: int
-
-
-GRADE_RULES: Mapping[Grade, GradeRule] = MappingProxyType(
-    {
-        Grade.L1: GradeRule(reviewers=0, different_organisations=False, free_sql=True, min_units=0),
-        Grade.L2: GradeRule(reviewers=1, different_organisations=False, free_sql=True, min_units=0),
-        Grade.L3: GradeRule(reviewers=2, different_organisations=False, free_sql=True, min_units=5),
-        Grade.L4: GradeRule(reviewers=2, different_organisations=True, free_sql=False, min_units=5),
-    }
-)
-
-
-class PolicyTooLoose(Refused):
-    """The terms a steward wrote are looser than the grade allows, or make no sense."""
-
-    code = "policy.too_loose"
-    sentence = Text("The policy does not fit grade {grade}: {reasons}", "使用条款不符合 {grade} 级要求：{reasons}")
-    hint = Text(
-        "A policy may be stricter than its grade, never looser. Correct the fields named above.",
-        "使用条款可以比分级更严格，但不能更宽松，请修改上述字段。",
-    )
+__all__ = [
+    "GRADE_RULES",
+    "RULES",
+    "Decision",
+    "Grade",
+    "GradeRule",
+    "Method",
+    "NotAllowed",
+    "Obligation",
+    "Openness",
+    "Policy",
+    "PolicyTooLoose",
+    "Reason",
+    "Request",
+    "Use",
+    "decide",
+    "require_lawful",
+    "reviewers_needed",
+]
 
 
 class NotAllowed(Refused):
@@ -210,49 +160,10 @@ class Decision:
     def refusal(self) -> NotAllowed:
         """The problem to raise for a no that is not hidden."""
         return NotAllowed(
-            reasons=_joined([r.say for r in self.reasons]),
-            advice=_joined([r.advise for r in self.reasons]),
+            reasons=joined([r.say for r in self.reasons]),
+            advice=joined([r.advise for r in self.reasons]),
             codes=[r.code for r in self.reasons],
         )
-
-
-def _joined(sentences: list[Callable[[str], str]]) -> Text:
-    """Several sentences as one Text."""
-    return Text(
-        " ".join(dict.fromkeys(s("en") for s in sentences)),
-        "".join(dict.fromkeys(s("zh-CN") for s in sentences)),
-    )
-
-
-def reviewers_needed(grade: Grade, policy: Policy) -> int:
-    """How many independent reviews a grant takes: the stricter of grade and policy."""
-    return max(GRADE_RULES[grade].reviewers, policy.reviewers)
-
-
-def _loose(grade: Grade, policy: Policy) -> Iterator[Text]:
-    rule = GRADE_RULES[grade]
-    if not policy.methods:
-        yield Text("no method is allowed at all.", "未允许任何使用方式。")
-    if policy.reviewers < rule.reviewers:
-        yield Text(f"at least {rule.reviewers} reviewers.", f"审核员至少 {rule.reviewers} 名。")
-    if policy.min_units < rule.min_units:
-        yield Text(f"min_units at least {rule.min_units}.", f"min_units 至少为 {rule.min_units}。")
-    for name, budget in (("per_project", policy.per_project), ("total", policy.total)):
-        if not (math.isfinite(budget.epsilon) and budget.epsilon > 0 and 0 < budget.delta < 1):
-            yield Text(
-                f"budget.{name} needs a positive epsilon and a delta between 0 and 1.",
-                f"budget.{name} 的 epsilon 必须为正数，delta 必须在 0 与 1 之间。",
-            )
-    if policy.per_project.epsilon > policy.total.epsilon or policy.per_project.delta > policy.total.delta:
-        yield Text("budget.per_project exceeds budget.total.", "budget.per_project 超过 budget.total。")
-
-
-def require_lawful(policy: Policy, grade: Grade) -> Policy:
-    """The policy, or `PolicyTooLoose` naming everything that is wrong with it."""
-    found = list(_loose(grade, policy))
-    if found:
-        raise PolicyTooLoose(grade=grade.value, reasons=_joined([t.say for t in found]))
-    return policy
 
 
 # --- the rules -----------------------------------------------------------------------------------------------------------

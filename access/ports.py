@@ -11,6 +11,8 @@ Laws every adapter keeps
 3. A transaction that appended ends with a signed tree head over all entries so far, in the same transaction.
 4. Reads find nothing or the noun; absence is None, never an exception. Lists come as a `Slice`.
 5. Nothing that was appended (log, ledger lines, receipts, answers, reviews) is ever updated or deleted.
+
+One file, though long: it is a flat list of duties, and whoever writes an adapter reads all of it.
 """
 
 from __future__ import annotations
