@@ -60,7 +60,10 @@ class CsvRecords:
 
 
 def examine(source: Path, table: str, wanted: Sequence[str]) -> CsvForm:
-    """Detect encoding, delimiter and column names; the delimiter is the one under which most `wanted` names appear."""
+    """Detect encoding, delimiter and column names.
+
+    The delimiter is the one under which most `wanted` names appear, and among equals the one that makes most columns.
+    """
     with source.open("rb") as file:
         start = file.read(LONGEST_HEADER)
     for magic, why in _NOT_CSV.items():
@@ -76,7 +79,7 @@ def examine(source: Path, table: str, wanted: Sequence[str]) -> CsvForm:
         raise FileUnreadable(table=table, why=Text("its first line is too long", "首行过长"))
     folded = {fold(name) for name in wanted}
     parsed = {mark: _split(header, mark) for mark in DELIMITERS}
-    delimiter = max(DELIMITERS, key=lambda mark: len(folded & {fold(name) for name in parsed[mark]}))
+    delimiter = max(DELIMITERS, key=lambda m: (len(folded & {fold(name) for name in parsed[m]}), len(parsed[m])))
     if len(parsed[delimiter]) > MOST_COLUMNS:
         raise FileUnreadable(table=table, why=Text("it has too many columns", "列数过多"))
     return CsvForm(encoding=encoding, delimiter=delimiter, names=tuple(parsed[delimiter]), damaged=damaged)

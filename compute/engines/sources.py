@@ -103,9 +103,27 @@ def open_source(path: Path, table: TableFacts, name: str, session: Session, fold
 
     Raises `FileUnreadable`, `EncodingUnknown`, `ColumnsMissing`, `HeaderDoubtful`, `ColumnNested`.
     """
+    return _parquet(path, table, session) if is_parquet(path) else _csv(path, table, name, folder)
+
+
+def is_parquet(path: Path) -> bool:
+    """True when the file says it is Parquet; everything else is taken for CSV."""
     with path.open("rb") as file:
-        is_parquet = file.read(4) == b"PAR1"
-    return _parquet(path, table, session) if is_parquet else _csv(path, table, name, folder)
+        return file.read(4) == b"PAR1"
+
+
+def parquet_columns(path: Path, table: str, session: Session) -> list[tuple[str, str]]:
+    """Names and DuckDB types of a Parquet file's columns, in order."""
+    try:
+        described = session.run(f"DESCRIBE SELECT * FROM read_parquet({literal(str(path))})")
+    except duckdb.Error as error:
+        raise FileUnreadable(table=table, why=_DAMAGED, private=str(error)) from error
+    return [(str(row[0]), str(row[1])) for row in described]
+
+
+def is_nested(kind: str) -> bool:
+    """True for types that no description can name."""
+    return kind.endswith("]") or kind.startswith(_NESTED)
 
 
 def positions(names: Sequence[str], table: TableFacts) -> list[int]:
@@ -153,15 +171,12 @@ def _csv(path: Path, table: TableFacts, name: str, folder: Path) -> Source:
 
 def _parquet(path: Path, table: TableFacts, session: Session) -> Source:
     read = f"read_parquet({literal(str(path))})"
-    try:
-        described = session.run(f"DESCRIBE SELECT * FROM {read}")
-    except duckdb.Error as error:
-        raise FileUnreadable(table=table.name, why=_DAMAGED, private=str(error)) from error
-    names = [str(row[0]) for row in described]
+    described = parquet_columns(path, table.name, session)
+    names = [name for name, _ in described]
     where = positions(names, table)
     for at in where:
-        kind = str(described[at][1])
-        if kind.endswith("]") or kind.startswith(_NESTED):
+        kind = described[at][1]
+        if is_nested(kind):
             raise ColumnNested(table=table.name, column=names[at], kind=kind.partition("(")[0])
     texts = ", ".join(f"CAST({quoted(names[at])} AS VARCHAR) AS r{i}" for i, at in enumerate(where))
     return Source(
