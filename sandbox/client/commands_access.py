@@ -30,8 +30,13 @@ def _budget(terms: BudgetTerms) -> str:
     return f"epsilon {terms.epsilon:g}, delta {terms.delta:.1e}"
 
 
-def _day(moment: datetime | None) -> str:
-    return "—" if moment is None else f"{moment:%Y-%m-%d}"
+def _day(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d}"
+
+
+def _end(moment: datetime | None) -> str:
+    """To the minute: a last day of use ends at midnight, which is the next day's date."""
+    return "—" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def request_states() -> dict[str, str]:
@@ -67,7 +72,7 @@ def _request(one: AccessRequestOut) -> RenderableType:
         say("{project} asks for {dataset}: {purpose}", "{project} 申请 {dataset}：{purpose}",
             project=one.project, dataset=one.dataset, purpose=one.purpose),
         say("budget {budget}; until {until}; by {who} on {day}", "预算 {budget}；至 {until}；{who} 于 {day} 提出",
-            budget=_budget(one.budget), until=_day(one.expires_at), who=one.requested_by, day=_day(one.created_at)),
+            budget=_budget(one.budget), until=_end(one.expires_at), who=one.requested_by, day=_day(one.created_at)),
         say("moves next: {turn}; reviews needed: {needed}", "下一步：{turn}；需要 {needed} 份审核",
             turn=_turn(one.turn), needed=one.reviews_needed),
     ]  # fmt: skip
@@ -188,7 +193,7 @@ def _grant(one: GrantOut) -> RenderableType:
         say("{project} may use {dataset} for: {purpose}", "{project} 可使用 {dataset}，目的：{purpose}",
             project=one.project, dataset=one.dataset, purpose=one.purpose),
         say("methods {methods}; budget {budget}; until {until}", "方式 {methods}；预算 {budget}；至 {until}",
-            methods=", ".join(one.methods), budget=_budget(one.budget), until=_day(one.expires_at)),
+            methods=", ".join(one.methods), budget=_budget(one.budget), until=_end(one.expires_at)),
         say("granted on {day} by {who}", "{day} 授权，审核人 {who}",
             day=_day(one.granted_at), who=", ".join(one.decided_by) or "—"),
     ]  # fmt: skip
@@ -204,7 +209,7 @@ def grants_list(at: Terminal) -> None:
     at.rows(
         at.hub.desk.grants(),
         headers,
-        lambda one: [one.id, words[one.state], one.project, one.dataset, _budget(one.budget), _day(one.expires_at)],
+        lambda one: [one.id, words[one.state], one.project, one.dataset, _budget(one.budget), _end(one.expires_at)],
     )
 
 

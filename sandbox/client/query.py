@@ -157,7 +157,8 @@ class Query:
         work failed, `Unavailable` after `timeout` seconds (the work goes on; the same question then costs nothing more).
         Give your own `idempotency_key` to make a whole script safe to run again.
         """
-        found = self._send(epsilon, delta, idempotency_key, wait=PREFER_WAIT)
+        held = PREFER_WAIT if timeout is None else min(PREFER_WAIT, int(timeout))
+        found = self._send(epsilon, delta, idempotency_key, wait=held)
         if found.answer is not None:
             return self._hub.keep(Answer(self._hub.wire, found.answer, job=found.id))
         return self._hub.adopt(found.job).answer(timeout=timeout, watch=watch)

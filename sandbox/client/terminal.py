@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TextIO, TypeVar, get_args, get_origin, get_type_hints
 
 import httpx
 import typer
@@ -25,6 +25,8 @@ from typer.core import TyperCommand
 from sandbox.client import config, errors, show
 from sandbox.client.hub import Client, connect
 from sandbox.say import say, speaking
+
+PIPE_WIDTH = 240
 
 
 class Exit(IntEnum):
@@ -61,6 +63,11 @@ class Seams:
     transport: httpx.BaseTransport | None = None
 
 
+def _console(file: TextIO) -> Console:
+    """As wide as the terminal; what is piped is not folded at eighty columns."""
+    return Console(file=file, highlight=False, width=None if file.isatty() else PIPE_WIDTH)
+
+
 @dataclass(kw_only=True)
 class Terminal:
     """What a command writes to and asks through. Standard output carries results only, so that it can be piped."""
@@ -69,8 +76,8 @@ class Terminal:
     url: str | None = None
     project: str | None = None
     seams: Seams = field(default_factory=Seams)
-    out: Console = field(default_factory=lambda: Console(highlight=False))
-    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    out: Console = field(default_factory=lambda: _console(sys.stdout))
+    err: Console = field(default_factory=lambda: _console(sys.stderr))
     _hub: Client | None = None
 
     @property
