@@ -25,6 +25,7 @@ from rich.text import Text
 from sandbox import verify_receipt
 from sandbox.client import errors, show
 from sandbox.client.answer import Answer
+from sandbox.client.commands_access import request_states
 from sandbox.client.hub import Client
 from sandbox.client.query import Query
 from sandbox.demo import stage as scene
@@ -194,14 +195,14 @@ class Story:
                 seen = len(hub.desk.request(asked.id).reviews)
                 self.line("    {reviewer} votes; the project now sees {seen} votes; the request is {state}",
                           "    {reviewer} 已表决；项目此时可见 {seen} 票；申请状态：{state}",
-                          reviewer=reviewer, seen=seen, state=after.state)  # fmt: skip
+                          reviewer=reviewer, seen=seen, state=request_states()[after.state])  # fmt: skip
         require(hub.desk.explain("ask", dataset=VISITS, project=scene.PROJECT).allowed, "the grant holds")
         self.line("Votes stay hidden until all that are needed are in. Nobody judges their own project.",
                   "所需票数到齐之前，表决内容互不可见；任何人都不得审核本项目。")  # fmt: skip
 
     def _said(self, dataset: str, state: str, needed: int) -> None:
         self.line("  {dataset}: {needed} reviews needed, {state}", "  {dataset}：需 {needed} 名审核员，{state}",
-                  dataset=dataset, needed=needed, state=state)  # fmt: skip
+                  dataset=dataset, needed=needed, state=request_states()[state])  # fmt: skip
 
     # 3
 
@@ -298,25 +299,31 @@ class Story:
             (place / "house.pem").write_text(auditor.desk.log_key().pem, encoding="utf-8")
         self.line("A folder with only the stand-alone verifier, the receipt, the released answer and the published key:",
                   "一个文件夹，仅有独立核验程序、凭证、已发布的结果和公布的公钥：")  # fmt: skip
-        require(self._verify(place, "answer.json") == 0, "an honest receipt verifies")
-        released = (place / "answer.json").read_bytes()
-        (place / "tampered.json").write_bytes(_flipped(released))
-        require(self._verify(place, "tampered.json") == 1, "a tampered copy is rejected")
+        require(self._verify(place) == 0, "an honest receipt verifies")
+        (place / "tampered-answer.json").write_bytes(_flipped((place / "answer.json").read_bytes()))
+        (place / "tampered-receipt.json").write_bytes(_flipped((place / "receipt.json").read_bytes()))
+        self.line("One digit changed in a copy of the answer, then one in a copy of the receipt:",
+                  "先在结果副本中改动一位数字，再在凭证副本中改动一位：")  # fmt: skip
+        require(self._verify(place, answer="tampered-answer.json") == 1, "a tampered answer is rejected")
+        require(self._verify(place, receipt="tampered-receipt.json") == 1, "a tampered receipt is rejected")
 
-    def _verify(self, place: Path, answer: str) -> int:
-        command = ["verify_receipt.py", "receipt.json", "--key", "house.pem", "--answer", answer, "--lang", language()]
+    def _verify(self, place: Path, *, receipt: str = "receipt.json", answer: str = "answer.json") -> int:
+        command = ["verify_receipt.py", receipt, "--key", "house.pem", "--answer", answer, "--lang", language()]
         self.console.print(Text(f"  $ python {' '.join(command)}", style="cyan"))
         done = subprocess.run([sys.executable, "-I", *command], cwd=place, capture_output=True, text=True, check=False)  # noqa: S603
+        said = (done.stdout + done.stderr).strip().splitlines()
+        # Details of the statement are indented; of a rejection the last line says all.
+        lines = [line for line in said if not line.startswith(" ")] if done.returncode == 0 else said[-1:]
         style = "green" if done.returncode == 0 else "red"
-        self.console.print(Panel(Text((done.stdout + done.stderr).strip()), border_style=style, expand=False))
+        self.console.print(Panel(Text("\n".join(lines)), border_style=style, expand=False))
         return done.returncode
 
     def end(self, seconds: float) -> None:
         """The last lines."""
         self.console.print()
-        self.line("{seconds:.0f} seconds. Next: `make up` leaves this instance running; notebooks/ has the first notebook; "
-                  "docs/threat-model.md says what is promised and what is not.",
-                  "用时 {seconds:.0f} 秒。接下来：`make up` 可保持实例运行；notebooks/ 中有第一个笔记本；"
+        self.line("{seconds:.0f} seconds. Next: `make up` runs an instance like this one for you; notebooks/ has a first "
+                  "notebook; docs/threat-model.md says what is promised and what is not.",
+                  "用时 {seconds:.0f} 秒。接下来：`make up` 为您运行一个同样的实例；notebooks/ 中有第一个笔记本；"
                   "docs/threat-model.zh-CN.md 说明承诺了什么、没有承诺什么。", seconds=seconds)  # fmt: skip
 
 
@@ -331,8 +338,9 @@ def require(held: bool, what: str) -> None:  # noqa: FBT001 - reads as a sentenc
 
 
 def _flipped(content: bytes) -> bytes:
-    """The bytes with one digit changed: as small as a lie can be."""
-    at = max(n for n, byte in enumerate(content) if 48 <= byte <= 57)
+    """The bytes with one digit changed, about in the middle: as small as a lie can be."""
+    digits = [n for n, byte in enumerate(content) if 48 <= byte <= 57]
+    at = min(digits, key=lambda n: abs(n - len(content) // 2))
     other = b"7" if content[at : at + 1] != b"7" else b"3"
     return content[:at] + other + content[at + 1 :]
 

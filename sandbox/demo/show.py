@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text as Line
 
 from privacy.errors import Conflict, Text
+from sandbox.client.errors import SandboxError
 from sandbox.demo import scenario, stage
 from sandbox.demo.city import DEMO_SIZE, Size
 from sandbox.demo.people import Login, seed
@@ -61,7 +62,12 @@ def tell_story(settings: Settings, *, size: Size = DEMO_SIZE) -> None:
                 "接口进程与工作进程运行于 {url}，全部内容位于 {home}。", url=instance.url, home=home),
             markup=False, soft_wrap=True,
         )  # fmt: skip
-        scenario.tell(Stage(url=instance.url, logins=logins), home / "files", console, size=size)
+        try:
+            scenario.tell(Stage(url=instance.url, logins=logins), home / "files", console, size=size)
+        except SandboxError as error:
+            console.print(Line(str(error), style="red"))
+            console.print(say("The logs are in {logs}.", "日志位于 {logs}。", logs=home / "logs"), markup=False)
+            raise SystemExit(1) from error
 
 
 def kept_home(settings: Settings) -> Path:
