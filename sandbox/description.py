@@ -13,7 +13,6 @@ catalogue. Law 4 begins here: what does not stand in this file is not public. La
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from datetime import date
@@ -25,7 +24,7 @@ from pydantic_core import PydanticCustomError
 from access.policy import GRADE_RULES, Grade
 from privacy.errors import Malformed, Text
 from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, PrivacyUnit, TableFacts
-from sandbox import column_rules
+from sandbox import column_rules, table_rules
 from sandbox.located import Flaw, Located, Path, Place, read
 from sandbox.pydantic_words import sentence_for
 
@@ -44,11 +43,8 @@ def require_name(name: str) -> str:
     return name
 
 
-Name = Annotated[
-    str,
-    AfterValidator(require_name),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": LONGEST_NAME, "pattern": r"^[^_\s]"}),
-]
+_NAME_SCHEMA: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME, "pattern": r"^[^_\s]"}
+Name = Annotated[str, AfterValidator(require_name), WithJsonSchema(_NAME_SCHEMA)]
 Scalar = Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Words = Annotated[str, Field(min_length=1, max_length=2000)]
 Epsilon = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
@@ -110,7 +106,9 @@ class Column(Part):
     keys: Literal["public", "private"] = Field(
         default="private", description="public: the domain below is public, and every key appears in an answer."
     )
-    domain: list[Scalar] | None = Field(default=None, description="All public keys, in the order they are shown.")
+    domain: list[Scalar | None] | None = Field(
+        default=None, description="All public keys, in the order they are shown."
+    )
     unique: bool = Field(default=False, description="Public tables: no two rows share a value; checked at ingest.")
 
     @model_validator(mode="after")
@@ -156,7 +154,9 @@ class Table(Part):
     max_rows: Annotated[int, Field(ge=1, le=LARGEST_MAX_ROWS)] | None = Field(
         default=None, description="How many rows of one unit count at most. Needed with `unit`."
     )
-    columns: Annotated[dict[Name, Column], Field(min_length=1, max_length=1000)]
+    columns: Annotated[
+        dict[Name, Column], Field(min_length=1, max_length=1000, json_schema_extra={"propertyNames": _NAME_SCHEMA})
+    ]
 
     def facts(self, name: str, dataset: str) -> TableFacts:
         """The table's public facts, as declared."""
@@ -223,7 +223,9 @@ class Description(Part):
     openness: Literal["unconditional", "conditional", "closed"] = Field(
         default="conditional", description="无条件开放, 有条件开放, 不予开放."
     )
-    tables: Annotated[dict[Name, Table], Field(min_length=1, max_length=100)]
+    tables: Annotated[
+        dict[Name, Table], Field(min_length=1, max_length=100, json_schema_extra={"propertyNames": _NAME_SCHEMA})
+    ]
     policy: Policy = Policy()
 
 
@@ -268,7 +270,7 @@ def load_description(text: str, filename: str = "dataset.yaml") -> Description:
     if not located.whole:
         pass  # half a text has no meaning: more sentences about it would mislead
     elif isinstance(located.tree, dict):
-        flaws += _table_flaws(located)
+        flaws += table_rules.flaws(located)
         try:
             description = Description.model_validate(located.tree)
         except ValidationError as error:
@@ -349,100 +351,8 @@ def _models_in(annotation: Any) -> tuple[type[BaseModel], ...]:
     return tuple(found for inner in getattr(annotation, "__args__", ()) for found in _models_in(inner))
 
 
-def _table_flaws(located: Located) -> Iterator[Flaw]:
-    """Rules about whole tables, on the raw tree: they must speak even when something else is wrong too."""
-    tables = located.tree.get("tables") if isinstance(located.tree, dict) else None
-    if not isinstance(tables, dict):
-        return
-    yield from _same_names(tables, ("tables",), located)
-    known = {name: table for name, table in tables.items() if isinstance(table, dict)}
-    for name, table in known.items():
-        columns = table.get("columns")
-        if isinstance(columns, dict):
-            yield from _same_names(columns, ("tables", name, "columns"), located)
-        for path, sentence in _unit_rules(table, columns if isinstance(columns, dict) else {}):
-            whole: Path = ("tables", name, *path)
-            yield Flaw(place=located.place(whole), path=whole, sentence=sentence)
-    if known and not any("unit" in table for table in known.values()):
-        yield Flaw(place=located.place(("tables",), key=True), path=("tables",), sentence=_ALL_PUBLIC)
-
-
-def _same_names(names: Iterable[str], path: Path, located: Located) -> Iterator[Flaw]:
-    seen: dict[str, str] = {}
-    for name in names:
-        first = seen.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
-        if first != name:
-            words = Text(f"looks like “{first}”; SQL cannot tell them apart.", f"与“{first}”过于相近，SQL 无法区分。")
-            yield Flaw(place=located.place((*path, name), key=True), path=(*path, name), sentence=words)
-
-
-_ONLY_AN_ID = ("lower", "upper", "step", "keys", "domain", "unique", "nullable")
-
-
-def _unit_rules(table: dict[str, Any], columns: dict[str, Any]) -> Iterator[tuple[Path, Text]]:
-    unit = table.get("unit")
-    if unit is None:
-        if "unit" in table:
-            yield ("unit",), _EMPTY_UNIT
-        if table.get("max_rows") is not None:
-            yield ("max_rows",), _BOUND_WITHOUT_UNIT
-        return
-    if table.get("max_rows") is None:
-        yield ("max_rows",), _NO_BOUND
-    for name, column in columns.items():
-        if isinstance(column, dict) and str(column.get("unique", "false")).lower() in ("true", "yes", "on", "1"):
-            yield ("columns", name, "unique"), _UNIQUE_IS_PUBLIC
-    chosen = unit.get("column") if isinstance(unit, dict) else None
-    if isinstance(chosen, str) and columns:
-        yield from _identity_rules(chosen, columns)
-
-
-def _identity_rules(chosen: str, columns: dict[str, Any]) -> Iterator[tuple[Path, Text]]:
-    identity = columns.get(chosen)
-    if identity is None:
-        yield ("unit", "column"), _no_such_column(columns)
-    if isinstance(identity, dict):
-        if identity.get("type") not in ("text", "integer", None):
-            yield ("columns", chosen, "type"), _UNIT_TYPE
-        for word in _ONLY_AN_ID:
-            if word in identity:
-                yield ("columns", chosen, word), _UNIT_IS_PLAIN
-
-
-def _no_such_column(columns: Iterable[str]) -> Text:
-    listed = ", ".join(columns)
-    listed = listed if len(listed) <= 200 else re.sub(r",[^,]*$", ", …", listed[:200])
-    return Text(f"no such column in this table. Its columns are: {listed}.", f"此表没有该列。可选列：{listed}。")
-
-
 _NOT_A_MAPPING = Text(
     "a description is a mapping that begins with `dataset:` and `tables:`.",
     "描述文件应为映射，以 `dataset:` 与 `tables:` 开头。",
 )
 _FOR_CATALOGUE = Text("missing; an entry of the catalogue needs it.", "缺失；登记到目录时必须填写。")
-_ALL_PUBLIC = Text(
-    "no table names a `unit`, so every table would be PUBLIC. Name the unit of each table that speaks of persons, "
-    "enterprises or the like.",
-    "没有任何表声明 `unit`，所有表都会成为公开表。请为涉及个人、企业等的每张表声明隐私单元。",
-)
-_EMPTY_UNIT = Text(
-    "`unit` is empty. Name its column, or delete the line if the table is public.",
-    "`unit` 为空。请指明其列；若该表是公开表，请删除此行。",
-)
-_BOUND_WITHOUT_UNIT = Text(
-    "`max_rows` bounds the rows of a unit, but the table names no `unit`. Add one, or delete the line if the table is public.",
-    "`max_rows` 限制每个隐私单元的行数，但此表未声明 `unit`。请补充，若为公开表请删除此行。",
-)
-_NO_BOUND = Text(
-    "missing: how many rows of one unit count at most, a whole number from 1.",
-    "缺失：每个隐私单元最多计入多少行，应为不小于 1 的整数。",
-)
-_UNIQUE_IS_PUBLIC = Text(
-    "`unique` is for public tables; in a private table it would be a fact about persons.",
-    "`unique` 只用于公开表；在私有表中，它会透露关于个体的事实。",
-)
-_UNIT_TYPE = Text("a unit column is text or integer.", "隐私单元列的类型应为 text 或 integer。")
-_UNIT_IS_PLAIN = Text(
-    "a unit column is only an identity and has no bounds, keys or NULLs; delete this field.",
-    "隐私单元列只是身份标识，没有取值范围、键或空值；请删除此字段。",
-)

@@ -62,13 +62,10 @@ class Located:
     whole: bool = True
 
     def place(self, path: Path, *, key: bool = False) -> Place:
-        """The place of that value (or key); of the nearest thing around it when it is not written at all."""
-        first, second = (self.keys, self.values) if key else (self.values, self.keys)
-        for length in range(len(path), -1, -1):
-            found = first.get(path[:length]) or second.get(path[:length])
-            if found:
-                return found
-        return Place()
+        """The place of that value (or of its key); for what is not written, the key of what it should stand in."""
+        exact = self.values.get(path) if not key else None
+        around = (self.keys.get(path[:length]) for length in range(len(path), 0, -1))
+        return exact or next(filter(None, around), None) or self.values.get(()) or Place()
 
 
 class TextTooLarge(TooLarge):
