@@ -180,12 +180,6 @@ def _fail(step: int, en: str, zh: str) -> NoReturn:
     raise ReceiptInvalid(step, en, zh)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError("a name appears twice")
-    return dict(pairs)
-
-
 def _no_float(text: str) -> NoReturn:
     raise ValueError(f"a number that is not whole: {text[:20]}")
 
@@ -195,13 +189,13 @@ def _read(step: int, raw: bytes, shape: dict[str, Any]) -> dict[str, Any]:
     if len(raw) > LARGEST_FILE:
         _fail(step, f"it is longer than {LARGEST_FILE} bytes", f"超过 {LARGEST_FILE} 字节")
     try:
-        value = json.loads(raw.decode(), object_pairs_hook=_once, parse_float=_no_float, parse_constant=_no_float)
+        value = json.loads(raw.decode(), parse_float=_no_float, parse_constant=_no_float)
         is_canonical = canonical(value) == raw
     except (ValueError, RecursionError):
-        _fail(step, "it is not JSON without repeated names and fractions", "不是不含重复字段名与小数的 JSON")
+        _fail(step, "it is not JSON of texts and whole numbers", "不是由文本与整数构成的 JSON")
     if (odd := _misfit(value, shape)) is not None:
         _fail(step, f"a field is missing, unknown or malformed at “{odd}”", f"“{odd}”处字段缺失、未知或形式有误")
-    if not is_canonical:
+    if not is_canonical:  # a repeated name ends here too: it is gone from what was read
         _fail(step, "its bytes are not in canonical form", "其字节不是规范形式")
     return dict(value)
 

@@ -187,6 +187,11 @@ def test_a_head_is_signed_over_its_canonical_form() -> None:
     )
     assert signed.signed_by(signer().public_key)
     assert not signed.signed_by(signer(2).public_key)
+    misnamed = sign_head(log.frontier, NOON, signer(2))
+    misnamed = replace(misnamed, head=replace(misnamed.head, key_id=signer().key_id))
+    resigned = replace(misnamed, signature=signer(2).sign(canonical(misnamed.head.parts())))
+    assert not resigned.signed_by(signer(2).public_key)
+    assert not resigned.signed_by(signer().public_key)
     assert not replace(signed, head=replace(signed.head, size=6)).signed_by(signer().public_key)
     assert not replace(signed, head=replace(signed.head, at=NOON + timedelta(microseconds=1))).signed_by(
         signer().public_key
@@ -293,6 +298,8 @@ def test_missing_doubled_and_reordered_entries_are_found() -> None:
     assert damage(log, rows=rows[:4] + rows[3:])[:2] == (4, 4)
     assert damage(log, rows=[*rows[:4], rows[5], rows[4], *rows[6:]])[:2] == (4, 4)
     assert damage(log, rows=rows[1:])[:2] == (0, 0)
+    renumbered = [Logged(index=row.index + (row.index >= 4), leaf=row.leaf) for row in rows]
+    assert damage(log, rows=renumbered)[:2] == (4, 4)
 
 
 def test_a_log_cut_short_is_found() -> None:

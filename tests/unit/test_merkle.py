@@ -198,6 +198,26 @@ def test_the_empty_tree_is_the_beginning_of_every_tree() -> None:
         assert not verify_consistency(**case, first_root=EMPTY_ROOT, path=(ROOTS[1],))
 
 
+def test_an_inner_node_cannot_pass_for_a_leaf() -> None:
+    """A path that stops early, or goes on beyond the claimed size, leads to the true root and still proves nothing."""
+    pair, rest = node_hash(leaf_hash(MANY[0]), leaf_hash(MANY[1])), STORED.get(1, 1)
+    assert node_hash(pair, rest) == ROOTS[4]
+    assert not verify_inclusion(leaf=pair, index=0, size=4, path=[rest], root=ROOTS[4])
+    assert root_of(pair, 0, 4, [rest]) is None
+    path = inclusion_proof(STORED, 3, 4)
+    assert not verify_inclusion(leaf=leaf_hash(MANY[3]), index=1, size=2, path=path, root=ROOTS[4])
+    assert root_of(leaf_hash(MANY[3]), 1, 2, path) is None
+    assert root_of(leaf_hash(MANY[0]), -1, 1, ()) is None
+
+
+@pytest.mark.parametrize(("true", "claimed"), [((11, 12), (3, 4)), ((3, 4), (11, 12))])
+def test_a_consistency_proof_is_as_long_as_its_sizes_ask(true: tuple[int, int], claimed: tuple[int, int]) -> None:
+    """Hashes alone do not tell 3 … 4 from 11 … 12; the length of the path does."""
+    path, roots = consistency_proof(STORED, *true), {"first_root": ROOTS[true[0]], "second_root": ROOTS[true[1]]}
+    assert verify_consistency(first=true[0], second=true[1], path=path, **roots)
+    assert not verify_consistency(first=claimed[0], second=claimed[1], path=path, **roots)
+
+
 @pytest.mark.parametrize(("index", "size"), [(0, 0), (-1, 3), (3, 3), (4, 3)])
 def test_no_inclusion_proof_outside_the_tree(index: int, size: int) -> None:
     with pytest.raises(ValueError, match="inclusion"):

@@ -257,6 +257,8 @@ GOOD = MemoryLog().fill(4).release(statement())
         GOOD.replace(b'"index":4', b'"index":4.0'),
         GOOD.replace(b'"index":4', b'"index":-0'),
         GOOD.replace(b'"index":4', b'"index":NaN'),
+        GOOD.replace(b'"rho":1250001', b'"rho":1250001.0'),
+        GOOD.replace(b'"rho":1250001', b'"rho":Infinity'),
         GOOD.replace(b'"index":4', b'"index":"4"'),
         GOOD.replace(b'"index":4', b'"index":true'),
         GOOD.replace(b'"receipt-1"', b'"\\ud800"'),
@@ -273,6 +275,7 @@ def test_step_1_form(file: bytes) -> None:
     [
         lambda r: r.pop("head"),
         lambda r: r.update(note="hello"),
+        lambda r: r["entry"]["details"].update(more="x" * 1_000_000),
         lambda r: r["head"].update(note="hello"),
         lambda r: r["entry"].pop("actor"),
         lambda r: r["entry"].update(kind="answer.refused"),
@@ -357,7 +360,8 @@ def test_step_6_log() -> None:
         lambda r: r["head"].update(size=2**50),
         lambda r: r["head"].update(root="0" * 64),
     ):
-        assert rejected(forge(change, size=6 if change else 4)).step == 6
+        assert rejected(forge(change, size=6)).step == 6
+    assert rejected(forge(lambda r: r["inclusion"].update(index=-1), size=0)).step == 6
 
 
 def test_step_7_head() -> None:
