@@ -1,0 +1,47 @@
+"""The pages on the accepted SQL say what the gate does: every example compiles, every function is listed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from privacy.errors import Problem
+from privacy.facts import DatasetFacts
+from privacy.sql import compile_query
+from privacy.sql.functions import NAMES
+from sandbox.description import load_description, to_facts
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("docs/sql.md", "docs/sql.zh-CN.md")
+EXAMPLE = re.compile(r"```sql\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def visits() -> DatasetFacts:
+    """The demo's public facts."""
+    return to_facts(load_description((ROOT / "sandbox/demo/health-visits.yaml").read_text()))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_example_compiles(page: str, visits: DatasetFacts) -> None:
+    examples = EXAMPLE.findall((ROOT / page).read_text())
+    assert len(examples) >= 3
+    for example in examples:
+        assert compile_query(example, visits).statistics
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_function_is_listed(page: str) -> None:
+    row = next(line for line in (ROOT / page).read_text().splitlines() if "date_trunc, day" in line)
+    listed = {name.strip() for name in row.split("|")[2].split(",")}
+    assert listed == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_listed_function_is_known_to_the_gate(name: str, visits: DatasetFacts) -> None:
+    """A listed name may be refused for its arguments or its special syntax, never as unknown."""
+    with pytest.raises(Problem) as found:
+        compile_query(f"SELECT COUNT(*) FROM visits WHERE {name}(age, age, age)", visits)
+    assert found.value.code != "sql.unknown_function"
