@@ -49,6 +49,10 @@ def datasets_draft(
     at: Terminal,
     file: Annotated[Path, argument(en="CSV or Parquet.", zh="CSV 或 Parquet 文件。")],
     *,
+    dataset: Annotated[str, option("--dataset", "-d", en="The dataset's name.", zh="数据集名称。")] = "my/dataset",
+    table: Annotated[
+        str | None, option("--table", "-t", en="The table's name (else the file's).", zh="表名（默认取文件名）。")
+    ] = None,
     output: Annotated[
         Path | None, option("--output", "-o", en="Write here instead of the screen.", zh="写入该文件而非屏幕。")
     ] = None,
@@ -56,7 +60,7 @@ def datasets_draft(
     """Every value that was read from the data is marked and must be confirmed by the steward."""
     if not file.is_file():
         raise errors.NotFound(say("There is no file {file}.", "没有文件 {file}。", file=file))
-    text = _on_this_machine(_drafter(), file)
+    text = _on_this_machine(lambda: _drafter()(file, dataset=dataset, table=table))
     if output is None:
         at.raw(text)
     else:
@@ -69,10 +73,10 @@ def datasets_draft(
     )
 
 
-def _drafter() -> Callable[[Path], str]:
+def _drafter() -> Callable[..., str]:
     """The local drafter, which needs the engine; it is looked up by name so that the client never depends on it."""
     try:
-        found: Callable[[Path], str] = import_module("compute.engines.draft").draft
+        found: Callable[..., str] = import_module("compute.engines.draft").draft
     except ImportError as error:
         raise errors.missing(
             error.name or "duckdb",
@@ -82,10 +86,10 @@ def _drafter() -> Callable[[Path], str]:
     return found
 
 
-def _on_this_machine(draft: Callable[[Path], str], file: Path) -> str:
+def _on_this_machine(draft: Callable[[], str]) -> str:
     """Run the drafter; its problems are the house's own, told like the server's."""
     try:
-        return draft(file)
+        return draft()
     except Exception as error:
         code, tell = getattr(error, "code", None), getattr(error, "say", None)
         if not code or tell is None:

@@ -362,3 +362,25 @@ def test_the_log(world: World, tmp_path: Path) -> None:
     entries = auditor.json("log", "entries", "-n", "3")
     assert [one["index"] for one in entries] == [0, 1, 2]
     assert "kind" in auditor("log", "entries").stdout
+
+
+def test_a_draft_is_made_on_the_stewards_machine_alone(
+    li: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    li.transport = httpx.MockTransport(lambda _: httpx.Response(500))
+    raw, out = tmp_path / "raw.csv", tmp_path / "d.yaml"
+    raw.write_bytes(visits(50))
+    text = li("datasets", "draft", str(raw), "-d", "health/visits", "-t", "visits").stdout
+    assert "health/visits" in text
+    assert "!confirm" in text
+    assert "becomes public" in li("datasets", "draft", str(raw), "-o", str(out)).stderr
+    assert "!confirm" in out.read_text(encoding="utf-8")
+    raw.write_bytes(b"")
+    assert li("datasets", "draft", str(raw), code=2).stderr.startswith("Error:")
+
+    def absent(name: str) -> None:
+        raise ImportError(name=name)
+
+    monkeypatch.setattr("sandbox.client.commands_data.import_module", absent)
+    raw.write_bytes(visits(5))
+    assert "pip install" in li("datasets", "draft", str(raw), code=1).stderr
