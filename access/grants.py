@@ -335,15 +335,13 @@ def concluded(
 
     `reviews` are those of the current round. While votes are missing the request comes back unchanged.
     """
-    match outcome(reviews, reviewers_needed(dataset.grade, dataset.policy)):
-        case None:
-            return request, None
-        case Vote.REFUSE:
-            return _moved(request, RequestState.REFUSED, now), None
-        case Vote.RETURN:
-            return _moved(request, RequestState.RETURNED, now), None
-        case Vote.GRANT:
-            decided = replace(_moved(request, RequestState.GRANTED, now), grant=grant_id)
+    voted = outcome(reviews, reviewers_needed(dataset.grade, dataset.policy))
+    if voted is None:
+        return request, None
+    if voted is not Vote.GRANT:
+        to = RequestState.REFUSED if voted is Vote.REFUSE else RequestState.RETURNED
+        return _moved(request, to, now), None
+    decided = replace(_moved(request, RequestState.GRANTED, now), grant=grant_id)
     grant = Grant(
         id=grant_id,
         request=request.id,

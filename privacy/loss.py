@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 RHO_UNIT = 10**9
 DELTA_UNIT = 10**15
@@ -129,6 +130,7 @@ def _minimum(log_delta_at: object, rho: float, epsilon: float) -> float:
     return float(min(f_left, f_right))
 
 
+@lru_cache(maxsize=4096)
 def epsilon_of(rho: float, delta: float) -> float:
     """The smallest epsilon (rounded up) for which rho-zCDP implies (epsilon, delta)-DP; 0 < delta < 1."""
     if rho <= 0:
@@ -140,6 +142,7 @@ def epsilon_of(rho: float, delta: float) -> float:
     return high * (1 + _SLACK)
 
 
+@lru_cache(maxsize=4096)
 def rho_of(epsilon: float, delta: float) -> float:
     """The largest rho (rounded down) for which rho-zCDP implies (epsilon, delta)-DP."""
     low, high = 0.0, epsilon + math.log(1 / delta)
