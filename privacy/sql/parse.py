@@ -74,8 +74,9 @@ _GENERAL_ADVICE = Text(
 def where_of(node: exp.Expr) -> Text:
     """Where a node stands in the asker's text, as the end of a sentence; empty when it is not known."""
     for part in node.walk():
-        line, column = part.meta.get("line"), part.meta.get("col")
-        if line is not None and column is not None:
+        if {"line", "col", "start", "end"} <= part.meta.keys():
+            line = part.meta["line"]
+            column = part.meta["col"] - (part.meta["end"] - part.meta["start"])  # the parser counts to the last character
             return Text(f" (line {line}, column {column})", f"（第 {line} 行第 {column} 列）")
     return NOWHERE
 
