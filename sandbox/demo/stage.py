@@ -8,7 +8,7 @@ a user's own configuration, and decides nothing: who may do what is the instance
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sandbox.client.config import Settings
@@ -40,10 +40,14 @@ class Stage:
         """A client that is signed in as this member of the cast, with the log's key pinned. Close it."""
         known = next(one for one in self.logins if one.login == login)
         wire = Wire(self.url, "")
-        hub = Client(wire, Settings(url=self.url, login=login))
-        hub.desk.sign_in(login, known.password)
-        pinned = Settings(url=self.url, login=login, project=PROJECT, log_key=hub.desk.log_key().pem)
-        return Client(wire, pinned)
+        hub = Client(wire, Settings(url=self.url, login=login, project=PROJECT))
+        try:
+            hub.desk.sign_in(login, known.password)
+            hub.settings = replace(hub.settings, log_key=hub.desk.log_key().pem)
+        except BaseException:
+            hub.close()
+            raise
+        return hub
 
 
 def write_files(folder: Path, size: Size = DEMO_SIZE) -> tuple[Source, ...]:
