@@ -116,7 +116,7 @@ class SessionIn(Asked):
     """Sign in with a local account."""
 
     login: Name
-    password: Annotated[str, Field(min_length=1, max_length=1000)]
+    password: Annotated[str, Field(min_length=1, max_length=1024)]
 
 
 class MeOut(Told):
@@ -507,7 +507,7 @@ class PreviewOut(Told):
     key_selection: str | None = Field(default=None, description="How many units a private key needs to appear.")
     repeated: bool = Field(description="True when the stored answer would be returned at no cost.")
     affordable: bool
-    more_like_it: int = Field(description="How many questions like this one fit in what is left.")
+    more_like_it: int = Field(description="How many such questions what is left pays for, this one included.")
     remaining: LossOut
     notes: list[str] = Field(default_factory=list)
 

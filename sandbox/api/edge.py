@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from privacy.errors import Fault, Problem
@@ -59,6 +60,8 @@ class Edge:
         try:
             bounded = await self._bounded(scope, receive)
             await self.app(scope, bounded, told)
+        except ClientDisconnect:
+            _LOG.info("the client went away reference=%s", reference)
         except Problem as problem:
             if not started:
                 await _problem(problem, scope, reference)(scope, receive, told)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import anyio
 import httpx
 import pytest
 
 from sandbox import wire
+from sandbox.api.app import create_app
+from sandbox.api.guards import ApiSettings
 from tests.journeys.test_api_people import problem
 from tests.journeys.world import DESCRIPTION, World, open_world, publish, visits, work
 
@@ -95,19 +98,56 @@ def test_a_closed_dataset_is_hidden_from_everyone_but_its_steward_and_auditors(w
 
 
 def test_an_upload_is_refused_before_it_is_read(world: World) -> None:
-    read: list[bytes] = []
-
-    def body() -> Iterator[bytes]:
-        for _ in range(3):
-            read.append(b"x")
-            yield b"x" * 1000
-
     refused = world.client("li").put("/v1/datasets/health/visits/tables/visits", content=visits())
     problem(refused, 403, "policy.refused")
     unknown = world.client("shen").put("/v1/datasets/health/visits/tables/nothere", content=visits())
     assert unknown.status_code in (400, 404)
     problem(unknown, unknown.status_code, unknown.json()["code"])
     assert not [p for p in world.house.staging.iterdir() if p.name.startswith("upload-")]
+
+
+def test_an_upload_is_read_only_after_the_right_was_checked_and_leaves_nothing_behind(world: World) -> None:
+    """At the level of ASGI messages: a stranger's body is never asked for, a steward's stops at its limit or with them."""
+    small = create_app(world.house, ApiSettings(max_upload=1000))
+    assert _upload(small, world.client("li"), chunks=5) == (403, 0)
+    status, read = _upload(small, world.client("shen"), chunks=50)
+    assert (status, read) == (413, 11)
+    assert _upload(small, world.client("shen"), chunks=5, gone=True) == (0, 6)
+    assert _upload(small, world.client("shen"), chunks=10) == (200, 10)
+    assert not [p for p in world.house.staging.iterdir() if p.name.startswith("upload-")]
+
+
+def _upload(app: object, client: httpx.Client, *, chunks: int, gone: bool = False) -> tuple[int, int]:
+    """The status (0 for none) and how many of the 100-byte chunks the application asked for."""
+    asked, sent = 0, []
+
+    async def receive() -> dict[str, object]:
+        nonlocal asked
+        asked += 1
+        if gone and asked > chunks:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": b"x" * 100, "more_body": gone or asked < chunks}
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    path = "/v1/datasets/health/visits/tables/visits"
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "PUT",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "scheme": "http",
+        "server": ("t", 80),
+        "client": ("127.0.0.1", 1),
+        "headers": [(b"authorization", client.headers["authorization"].encode())],
+    }
+    anyio.run(app, scope, receive, send)  # type: ignore[arg-type]
+    return (int(str(sent[0]["status"])) if sent else 0, asked)
 
 
 def test_an_ingest_that_cannot_succeed_fails_as_a_job(world: World) -> None:
