@@ -3,12 +3,13 @@
 Owns the operators; `privacy.sql.functions` owns the functions. A `Reader` turns a parsed expression into a `Term`; names
 come from the scope it is given, so the same reader serves rows (columns of tables) and noisy cells (keys and statistics).
 It never copies text of the asker into SQL: every piece is rebuilt from literals, quoted names and the templates here.
-Law 4 and 5: a node, an argument or a type that is not listed is refused by name; what can fail on a row is made NULL by
-TRY at the edge of the row (`privacy.sql.bound`).
+Law 4 and 5: a node, an argument or a type that is not listed is refused by name; an operation that can fail on a row is NULL
+there (`privacy.sql.terms.total`), and no operand is written out more often than the asker wrote it, up to a short one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -19,18 +20,23 @@ from sqlglot import exp
 from privacy.errors import Text
 from privacy.facts import Kind
 from privacy.sql import functions, terms
-from privacy.sql.parse import refuse, require_arguments, where_of
+from privacy.sql.parse import MAX_DEPTH, refuse, require_arguments, where_of
 from privacy.sql.problems import (
     BadLiteral,
     MisplacedAggregate,
     SqlRefused,
+    SqlTooDeep,
     TypeMismatch,
     UnknownAggregate,
     UnknownFunction,
 )
-from privacy.sql.terms import Term, as_day, require_kind, truth
+from privacy.sql.terms import Term, as_day, as_moment, require_kind, total, truth
 
 MAX_INTEGER = 2**63 - 1
+#: An operand that DuckDB repeats (CASE x WHEN …, NULLIF) may be this long; nested repeats would grow without end.
+MAX_REPEATED = 500
+#: The numbers that are read: exponents of three digits at most, because exact arithmetic writes every digit out.
+_NUMBER = re.compile(r"(\d{1,40}\.?\d{0,40}|\.\d{1,40})(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 
 #: The aggregates of the accepted dialect.
 AGGREGATES = (exp.Count, exp.Sum, exp.Avg, exp.CountIf)
@@ -116,12 +122,20 @@ class Reader:
         """Read `node` and require a number."""
         return self.of_kind(node, name, Kind.INTEGER, Kind.NUMBER)
 
+    def require_short(self, *repeated: Term) -> None:
+        """Refuse an operand that DuckDB would repeat, when it is long: repeats within repeats grow exponentially."""
+        if sum(len(t.sql) for t in repeated) > MAX_REPEATED:
+            raise SqlTooDeep(limit=MAX_DEPTH)
+
     def alike(self, nodes: list[exp.Expr], name: str) -> list[Term]:
         """Read several operands that must be comparable; text literals beside days are read as days."""
         found = [self.read(n) for n in nodes]
-        timed = next((t.kind for t in found if t.kind in (Kind.DATE, Kind.TIMESTAMP)), None)
-        if timed is not None:
-            found = [as_day(t, n, timed) for t, n in zip(found, nodes, strict=True)]
+        timed = {t.kind for t in found} & {Kind.DATE, Kind.TIMESTAMP}
+        if timed:
+            kind = Kind.TIMESTAMP if Kind.TIMESTAMP in timed else Kind.DATE
+            found = [as_day(t, n, kind) for t, n in zip(found, nodes, strict=True)]
+        if Kind.TIMESTAMP in timed:
+            found = [as_moment(t) for t in found]
         families = {_family(t.kind) for t in found if t.kind is not None}
         if len(families) > 1:
             kinds = ", ".join(sorted({str(t.kind) for t in found if t.kind is not None}))
@@ -155,20 +169,18 @@ def _literal(_: Reader, node: exp.Expr) -> Term:
     text = str(node.this)
     if node.args.get("is_string"):
         return Term(sql=quote_text(text), kind=Kind.TEXT, nullable=False, domain=(text,), literal=text)
-    try:
-        value = Fraction(text) if len(text) <= 40 else None
-    except ValueError:
-        value = None
-    if value is None or abs(value) > MAX_INTEGER:
+    value = Fraction(text) if _NUMBER.fullmatch(text) else None
+    if value is None or value > MAX_INTEGER:
         raise BadLiteral(value=text[:40], kind="number", where=where_of(node))
-    whole = text.isdigit()
+    whole = text.isdecimal()
     return Term(
-        sql=str(int(value)) if whole else f"{float(value)!r}::DOUBLE",
+        sql=f"{int(value)}::BIGINT" if whole else f"{float(value)!r}::DOUBLE",
         kind=Kind.INTEGER if whole else Kind.NUMBER,
         nullable=False,
         low=value,
         high=value,
-        step=abs(value),
+        step=value,
+        domain=(int(value),) if whole else None,
         literal=int(value) if whole else None,
     )
 
@@ -191,7 +203,9 @@ def _negative(reader: Reader, node: exp.Expr) -> Term:
     a = reader.numeric(node.this, "-")
     low, high = None if a.high is None else -a.high, None if a.low is None else -a.low
     literal = -a.literal if isinstance(a.literal, int) else None
-    return replace(a, sql=f"(- {a.sql})", low=low, high=high, domain=None, literal=literal)
+    whole = a.domain if a.kind is Kind.INTEGER else None
+    domain = None if whole is None else tuple(-v for v in reversed(whole) if isinstance(v, int))
+    return total(replace(a, sql=f"(- {a.sql})", low=low, high=high, domain=domain, literal=literal))
 
 
 def _arithmetic(symbol: str) -> Callable[[Reader, exp.Expr], Term]:
@@ -201,9 +215,9 @@ def _arithmetic(symbol: str) -> Callable[[Reader, exp.Expr], Term]:
         sql = f"({a.sql} {symbol} {b.sql})"
         match symbol:
             case "+" | "-":
-                return terms.add(a, b, sql, minus=symbol == "-")
+                return total(terms.add(a, b, sql, minus=symbol == "-"))
             case "*":
-                return terms.multiply(a, b, sql)
+                return total(terms.multiply(a, b, sql))
         return replace(terms.divide(a, b, sql), nullable=True)
 
     return read
@@ -212,17 +226,20 @@ def _arithmetic(symbol: str) -> Callable[[Reader, exp.Expr], Term]:
 def _whole_division(reader: Reader, node: exp.Expr) -> Term:
     require_arguments(node, "this", "expression")
     a, b = reader.of_kind(node.this, "//", Kind.INTEGER), reader.of_kind(node.expression, "//", Kind.INTEGER)
-    quotient = terms.rounded(terms.divide(a, b, ""), f"({a.sql} // {b.sql})", 0, Kind.INTEGER)
+    quotient = terms.rounded(terms.divide(a, b, ""), f"TRY({a.sql} // {b.sql})", 0, Kind.INTEGER)
     return replace(quotient, nullable=True, step=Fraction(1))
 
 
 def _remainder(reader: Reader, node: exp.Expr) -> Term:
     require_arguments(node, "this", "expression")
     a, b = reader.numeric(node.this, "%"), reader.numeric(node.expression, "%")
+    kind = terms.joint_kind((a, b)) or Kind.INTEGER
     reach = None if b.low is None or b.high is None else max(abs(b.low), abs(b.high))
+    if reach and kind is Kind.INTEGER:
+        reach -= 1
     return Term(
-        sql=f"({a.sql} % {b.sql})",
-        kind=terms.joint_kind((a, b)) or Kind.INTEGER,
+        sql=f"TRY({a.sql} % {b.sql})",
+        kind=kind,
         low=None if reach is None else (Fraction(0) if a.low is not None and a.low >= 0 else -reach),
         high=None if reach is None else (Fraction(0) if a.high is not None and a.high <= 0 else reach),
         step=terms.joint_step((a.step, b.step)),
@@ -281,28 +298,35 @@ def _between(reader: Reader, node: exp.Expr) -> Term:
 
 def _like(symbol: str) -> Callable[[Reader, exp.Expr], Term]:
     def read(reader: Reader, node: exp.Expr) -> Term:
-        require_arguments(node, "this", "expression")
+        require_arguments(node, "this", "expression", "negate")
         pair = [reader.of_kind(n, symbol, Kind.TEXT) for n in (node.this, node.expression)]
-        return truth(f"({pair[0].sql} {symbol} {pair[1].sql})", pair)
+        negation = "NOT " if node.args.get("negate") else ""
+        return truth(f"({pair[0].sql} {negation}{symbol} {pair[1].sql})", pair)
 
     return read
 
 
 def _case(reader: Reader, node: exp.Expr) -> Term:
     require_arguments(node, "this", "ifs", "default")
-    branches: list[str] = []
-    results: list[exp.Expr] = []
-    for branch in node.args["ifs"]:
+    ifs, default = node.args["ifs"], node.args.get("default")
+    for branch in ifs:
         require_arguments(branch, "this", "true")
-        condition = exp.EQ(this=node.this, expression=branch.this) if node.this else branch.this
-        branches.append(f"WHEN {reader.of_kind(condition, 'CASE', Kind.BOOLEAN).sql} THEN ")
-        results.append(branch.args["true"])
-    default = node.args.get("default")
+    subject, tests = _tests(reader, node.this, [branch.this for branch in ifs])
+    results = [branch.args["true"] for branch in ifs]
     values = reader.alike([*results, *([default] if default is not None else [])], "CASE")
-    text = " ".join(head + v.sql for head, v in zip(branches, values, strict=False))
+    text = " ".join(f"WHEN {t.sql} THEN {v.sql}" for t, v in zip(tests, values, strict=False))
     ending = f" ELSE {values[-1].sql}" if default is not None else ""
     nullable = default is None or any(v.nullable for v in values)
-    return terms.hull(f"(CASE {text}{ending} END)", values, nullable=nullable)
+    return terms.hull(f"(CASE {subject}{text}{ending} END)", values, nullable=nullable)
+
+
+def _tests(reader: Reader, subject: exp.Expr | None, tests: list[exp.Expr]) -> tuple[str, list[Term]]:
+    """What stands behind CASE, and what each WHEN compares it with: conditions, or values of the subject's type."""
+    if subject is None:
+        return "", [reader.of_kind(t, "CASE", Kind.BOOLEAN) for t in tests]
+    first, *others = reader.alike([subject, *tests], "CASE")
+    reader.require_short(first)
+    return f"{first.sql} ", others
 
 
 def _if(reader: Reader, node: exp.Expr) -> Term:

@@ -20,7 +20,7 @@ from privacy.facts import Kind
 from privacy.sql import terms
 from privacy.sql.parse import refuse, require_arguments, where_of
 from privacy.sql.problems import TypeMismatch
-from privacy.sql.terms import Term, as_day, truth
+from privacy.sql.terms import Term, as_day, require_kind, total, truth
 
 if TYPE_CHECKING:
     from privacy.sql.expressions import Reader
@@ -77,9 +77,9 @@ def _rounding(template: str, name: str, *, keeps_integer: bool) -> FunctionReade
         a = reader.numeric(node.this, name)
         digits = max(-9, min(9, _literal_int(reader, node.args.get("decimals"), name, 0)))
         kind = a.kind if keeps_integer and a.kind is not None else Kind.NUMBER
-        if kind is Kind.INTEGER and digits > 0:
+        if kind is Kind.INTEGER and digits >= 0:
             return a
-        return terms.rounded(a, template.format(a=a.sql, n=digits), digits, kind)
+        return total(terms.rounded(a, template.format(a=a.sql, n=digits), digits, kind))
 
     return read
 
@@ -96,13 +96,13 @@ def _whole(name: str) -> FunctionReader:
 def _abs(reader: Reader, node: exp.Expr) -> Term:
     a = reader.numeric(node.this, "ABS")
     reach = None if a.low is None or a.high is None else max(abs(a.low), abs(a.high))
-    return terms.number(f"abs({a.sql})", a.kind or Kind.NUMBER, (a,), low=Fraction(0), high=reach, step=a.step)
+    return total(terms.number(f"abs({a.sql})", a.kind or Kind.NUMBER, (a,), low=Fraction(0), high=reach, step=a.step))
 
 
 def _sign(reader: Reader, node: exp.Expr) -> Term:
     a = reader.numeric(node.this, "SIGN")
     one = Fraction(1)
-    return terms.number(f"sign({a.sql})", Kind.INTEGER, (a,), low=-one, high=one, step=one)
+    return terms.number(f"CAST(sign({a.sql}) AS BIGINT)", Kind.INTEGER, (a,), low=-one, high=one, step=one)
 
 
 def _root(reader: Reader, node: exp.Expr) -> Term:
@@ -179,6 +179,7 @@ def _coalesce(reader: Reader, node: exp.Expr) -> Term:
 
 def _nullif(reader: Reader, node: exp.Expr) -> Term:
     a, b = reader.alike([node.this, node.expression], "NULLIF")
+    reader.require_short(a, b)  # DuckDB spells NULLIF as a CASE that holds its operand twice
     return replace(a, sql=f"nullif({a.sql}, {b.sql})", nullable=True, literal=None)
 
 
@@ -306,9 +307,9 @@ def _cast(reader: Reader, node: exp.Expr) -> Term:
     require_arguments(node, "this", "to")
     target = node.args["to"].this.name
     text = node.this
-    if isinstance(text, exp.Literal) and text.args.get("is_string") and target in ("DATE", *_TIME_TYPES):
-        return as_day(reader.read(text), node, Kind.DATE if target == "DATE" else Kind.TIMESTAMP)
     a = reader.read(text)
+    if isinstance(a.literal, str) and target in ("DATE", *_TIME_TYPES):
+        return as_day(a, node, Kind.DATE if target == "DATE" else Kind.TIMESTAMP)
     if target in _WHOLE_TYPES:
         return _cast_number(a, node, f"TRY_CAST({a.sql} AS BIGINT)", 0, Kind.INTEGER)
     if target in _REAL_TYPES:
@@ -327,7 +328,7 @@ def _cast_number(a: Term, node: exp.Expr, sql: str, digits: int, kind: Kind) -> 
     if a.kind is Kind.BOOLEAN:
         a = replace(a, low=Fraction(0), high=Fraction(1))
     bounded = terms.rounded(a, sql, digits, kind)
-    return replace(bounded, nullable=a.nullable or a.kind is Kind.TEXT, domain=None, literal=None)
+    return replace(bounded, nullable=a.nullable or bounded.low is None or bounded.high is None)
 
 
 def _cast_decimal(reader: Reader, a: Term, node: exp.Expr) -> Term:
@@ -353,10 +354,15 @@ def _cast_other(a: Term, node: exp.Expr, target: str) -> Term:
                 "可用：BIGINT、DOUBLE、DECIMAL、VARCHAR、BOOLEAN、DATE、TIMESTAMP。",
             ),
         )
+    days = (Kind.TEXT, Kind.DATE, Kind.TIMESTAMP)
+    if kind is Kind.BOOLEAN:
+        require_kind(a, node, "CAST", Kind.BOOLEAN, Kind.INTEGER, Kind.NUMBER, Kind.TEXT)
+    elif kind is not Kind.TEXT:
+        require_kind(a, node, "CAST", *days)
     name = "VARCHAR" if kind is Kind.TEXT else kind.name
-    since, until = (a.since, a.until) if kind is Kind.DATE else (None, None)
+    since, until = (a.since, a.until) if kind in days else (None, None)
     domain = (False, True) if kind is Kind.BOOLEAN else None
-    nullable = a.nullable or kind is not Kind.TEXT
+    nullable = a.nullable or (a.kind is Kind.TEXT and kind is not Kind.TEXT)
     return Term(
         sql=f"TRY_CAST({a.sql} AS {name})", kind=kind, nullable=nullable, domain=domain, since=since, until=until
     )

@@ -76,7 +76,9 @@ def where_of(node: exp.Expr) -> Text:
     for part in node.walk():
         if {"line", "col", "start", "end"} <= part.meta.keys():
             line = part.meta["line"]
-            column = part.meta["col"] - (part.meta["end"] - part.meta["start"])  # the parser counts to the last character
+            column = part.meta["col"] - (
+                part.meta["end"] - part.meta["start"]
+            )  # the parser counts to the last character
             return Text(f" (line {line}, column {column})", f"（第 {line} 行第 {column} 列）")
     return NOWHERE
 

@@ -30,9 +30,11 @@ from privacy.sql.problems import (
     UnknownColumn,
     UnknownTable,
 )
-from privacy.sql.terms import Term, require_kind
+from privacy.sql.terms import SAFE_INTEGER, Term, require_kind
 
 MAX_JOINS = 8
+#: (side, kind) of the joins that keep every row with its unit; a CROSS JOIN is then refused for want of an equality.
+_JOINS = {("", ""), ("", "INNER"), ("", "CROSS"), ("LEFT", ""), ("LEFT", "OUTER")}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +145,12 @@ def _decoded(stored: str, column: ColumnFacts) -> str:
     if not column.kind.numeric:
         return stored
     step = Fraction(column.step)
-    whole = f"CAST({stored} AS BIGINT)" if step.numerator == 1 else f"(CAST({stored} AS BIGINT) * {step.numerator})"
+    whole = f"CAST({stored} AS BIGINT)"
+    if step.numerator != 1:
+        whole = f"({whole} * {step.numerator})"
+        reach = max((abs(n) for b in (column.lower, column.upper) if (n := _number(b)) is not None), default=None)
+        if reach is None or reach * step.denominator > SAFE_INTEGER:
+            whole = f"TRY{whole}"
     if column.kind is Kind.INTEGER:
         return whole
     return f"CAST({whole} AS DOUBLE)" if step.denominator == 1 else f"({whole} / {step.denominator}::DOUBLE)"
@@ -164,7 +171,7 @@ def _domain(column: ColumnFacts) -> tuple[Value, ...]:
         return (False, True)
     convert = {Kind.INTEGER: int, Kind.NUMBER: float}.get(column.kind)
     values = [convert(v) for v in column.domain] if convert else list(column.domain)
-    return tuple(sorted(values))
+    return tuple(sorted(set(values)))  # two keys that are one double are one key
 
 
 def resolve_from(select: exp.Select, facts: DatasetFacts) -> Relation:
@@ -186,7 +193,7 @@ def _private_names(facts: DatasetFacts) -> str:
 def _require_join_kinds(joins: list[exp.Join]) -> None:
     for join in joins:
         kind, side = join.kind.upper(), join.side.upper()
-        if kind not in ("", "INNER", "OUTER", "CROSS") or side not in ("", "LEFT"):
+        if (side, kind) not in _JOINS:
             text = " ".join(w for w in (side, kind, "JOIN") if w)
             advice = Text("Use JOIN or LEFT JOIN.", "请使用 JOIN 或 LEFT JOIN。")
             raise refuse(Text(text, text), join, advice)

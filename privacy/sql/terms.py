@@ -9,6 +9,7 @@ means "on no lattice we know".
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -22,6 +23,12 @@ from privacy.sql.problems import BadLiteral, TypeMismatch
 
 #: Expressions are grouped by their public values only up to this many; beyond it keys are selected privately.
 MAX_DERIVED_DOMAIN = 1_000
+#: Integers within this are far from the ends of 64 bits: arithmetic that stays inside cannot overflow.
+SAFE_INTEGER = 2**60
+#: A day, or a moment of it, as they are written in a text literal.
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?", re.ASCII)
+#: Ranges and lattices with more bits than this in a numerator or denominator are as good as unknown.
+_MAX_BITS = 512
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +50,20 @@ class Term:
     domain: tuple[Value, ...] | None = None
     literal: Value | None = None
 
+    def __post_init__(self) -> None:
+        """Forget what would only make exact arithmetic slow: chains of POWER or of products grow without end."""
+        for name in ("low", "high", "step"):
+            value = getattr(self, name)
+            if value is not None and max(value.numerator.bit_length(), value.denominator.bit_length()) > _MAX_BITS:
+                object.__setattr__(self, name, None)
+
+    @property
+    def safe(self) -> bool:
+        """True when no value can come near the ends of 64 bits; floating point has no end to come near to."""
+        if self.kind is not Kind.INTEGER:
+            return True
+        return self.low is not None and self.high is not None and max(abs(self.low), abs(self.high)) <= SAFE_INTEGER
+
     @property
     def numeric(self) -> bool:
         """True for numbers."""
@@ -57,6 +78,15 @@ class Term:
             return None
         first, last = math.ceil(self.low / self.step), math.floor(self.high / self.step)
         return tuple(int(n * self.step) for n in range(first, last + 1))
+
+
+def total(term: Term) -> Term:
+    """The same value, NULL where 64-bit arithmetic would fail on a row.
+
+    TRY stands directly around the operation that can fail, never only around the whole expression: DuckDB's optimizer may
+    compute an operand that occurs twice outside of the TRY it was written in, and an error there would tell of a row (law 5).
+    """
+    return term if term.safe else replace(term, sql=f"TRY({term.sql})", nullable=True)
 
 
 def number(
@@ -178,15 +208,12 @@ def rounded(a: Term, sql: str, digits: int, kind: Kind) -> Term:
 
 def days_by(unit: str, since: date, until: date) -> tuple[date, ...] | None:
     """First days of every calendar `unit` from `since` to `until`, None when there are too many."""
-    found: list[date] = []
-    day = first_day(unit, since)
-    while day <= until:
-        found.append(day)
-        if len(found) > MAX_DERIVED_DOMAIN:
+    length = timedelta(days={"day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366}[unit])
+    found = [first_day(unit, since)]
+    while found[-1] < first_day(unit, until):
+        if len(found) >= MAX_DERIVED_DOMAIN:
             return None
-        day = first_day(
-            unit, day + timedelta(days={"day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366}[unit])
-        )
+        found.append(first_day(unit, found[-1] + length))
     return tuple(found)
 
 
@@ -211,20 +238,28 @@ def require_kind(term: Term, node: exp.Expr, name: str, *kinds: Kind) -> None:
 
 
 def as_day(term: Term, node: exp.Expr, kind: Kind) -> Term:
-    """A text literal beside a day becomes a day; anything else stays as it is."""
+    """A text literal beside a day or a moment becomes one of `kind`, as DuckDB reads it; anything else stays as it is."""
     if term.kind is not Kind.TEXT or not isinstance(term.literal, str):
         return term
     try:
-        moment = datetime.fromisoformat(term.literal)
+        moment = datetime.fromisoformat(term.literal) if _MOMENT.fullmatch(term.literal) else None
     except ValueError:
         moment = None
-    if moment is None or moment.tzinfo is not None:
+    if moment is None:
         raise BadLiteral(value=term.sql, kind=str(kind), where=where_of(node))
-    if len(term.literal) == 10:
-        day = moment.date()
-        return Term(sql=f"DATE '{day.isoformat()}'", kind=Kind.DATE, nullable=False, since=day, until=day, literal=day)
+    day = moment.date()
+    if kind is Kind.DATE:
+        return Term(sql=f"DATE '{day.isoformat()}'", kind=kind, nullable=False, since=day, until=day, literal=day)
     text = moment.isoformat(sep=" ")
-    return Term(sql=f"TIMESTAMP '{text}'", kind=Kind.TIMESTAMP, nullable=False, literal=moment)
+    return Term(sql=f"TIMESTAMP '{text}'", kind=kind, nullable=False, since=day, until=day, literal=moment)
+
+
+def as_moment(term: Term) -> Term:
+    """A day among moments becomes its first moment, as in DuckDB; anything else stays as it is."""
+    if term.kind is not Kind.DATE:
+        return term
+    sql = f"TRY_CAST({term.sql} AS TIMESTAMP)"
+    return replace(term, sql=sql, kind=Kind.TIMESTAMP, domain=None, literal=None)
 
 
 def truth(sql: str, operands: list[Term], *, nullable: bool | None = None) -> Term:
