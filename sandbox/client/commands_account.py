@@ -40,6 +40,14 @@ def login(
 ) -> None:
     """Sign in, pin the key, write the file."""
     hub = at.hub
+    if hub.wire.is_readable_on_the_way:
+        at.note(
+            say(
+                "Careful: {url} is not encrypted, so the password and the token can be read on the way. Use https.",
+                "注意：{url} 未加密，口令和令牌可能在传输途中被读取，请使用 https。",
+                url=hub.wire.url,
+            )
+        )
     who = login or Prompt.ask(say("Login", "登录名"), console=at.err)
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else _prompt_password(at)
     session = hub.desk.sign_in(who, password)

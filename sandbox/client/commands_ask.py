@@ -60,6 +60,14 @@ def ask(
     timeout: Annotated[
         float | None, option("--timeout", en="Seconds to wait; the work goes on.", zh="等待秒数；作业会继续。", min=0)
     ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        option(
+            "--idempotency-key",
+            en="Your own name for this asking: the same command run again is not paid again.",
+            zh="为本次提问自定的标识：重复执行同一命令不会再次扣费。",
+        ),
+    ] = None,
 ) -> None:
     """Ask and wait. `-f json -o FILE` writes the very bytes the receipt names."""
     question = sys.stdin.read() if sql == "-" else sql
@@ -69,9 +77,11 @@ def ask(
         at.show(told.told, told.__rich__())
         return
     with at.err.status(say("Asking …", "正在提问……")) as line:
-        answer = query.ask(
-            epsilon, delta, timeout=timeout, watch=lambda job: line.update(show.clean(progress_words(job)))
-        )
+
+        def watch(job: JobOut) -> None:
+            line.update(show.clean(progress_words(job)))
+
+        answer = query.ask(epsilon, delta, timeout=timeout, idempotency_key=idempotency_key, watch=watch)
     deliver(at, answer, format, output)
     if keep_receipt is not None:
         answer.receipt.save(keep_receipt)

@@ -154,7 +154,8 @@ class Query:
         """Ask, wait, and take the answer; (epsilon, delta) is the price offered for all of it.
 
         Raises `Refused` for what a rule does not allow, `BudgetExhausted` when there is no room, `QueryFailed` when the
-        work failed, `Unavailable` after `timeout` seconds (the work goes on; the same question then costs nothing more).
+        work failed, `Unavailable` after `timeout` seconds: the work goes on, and once it is answered, the same question
+        costs nothing more.
         Give your own `idempotency_key` to make a whole script safe to run again.
         """
         held = PREFER_WAIT if timeout is None else min(PREFER_WAIT, int(timeout))
@@ -243,7 +244,7 @@ class Dataset:
         title, *lines = self._head()
         tables: list[str] = []
         for table in self.card.tables:
-            rows = [_column_cells(column) for column in table.columns]
+            rows = [_column_cells(table, column) for column in table.columns]
             tables += [show.paragraph(table_words(table)), show.html_table(_column_headers(), rows, [False] * 4)]
         return show.card(show.tag("h3", title), *[show.paragraph(line, dim=True) for line in lines if line], *tables)
 
@@ -266,7 +267,7 @@ def table_words(table: TableOut) -> str:
         return say("{name}: public side table, {rows} rows", "{name}：公开辅表，{rows} 行",
                    name=table.name, rows="?" if table.rows is None else f"{table.rows:,}")  # fmt: skip
     return say("{name}: protects each {unit} ({column}), at most {rows} rows each",
-               "{name}：以{unit}为隐私单元（{column}），每个单元至多计 {rows} 行",
+               "{name}：以 {unit} 为隐私单元（{column}），每个单元至多计 {rows} 行",
                name=table.name, unit=table.unit.stands_for, column=table.unit.column, rows=table.max_rows)  # fmt: skip
 
 
@@ -274,7 +275,7 @@ def _column_headers() -> list[str]:
     return [say("column", "列"), say("type", "类型"), say("bounds", "取值范围"), say("keys", "分组键")]
 
 
-def _column_cells(column: ColumnOut) -> list[str]:
+def _column_cells(table: TableOut, column: ColumnOut) -> list[str]:
     bounds = f"{column.lower} … {column.upper}" if column.lower is not None else ""
     if bounds and column.step not in (None, "1"):
         bounds += say(", step {step}", "，步长 {step}", step=column.step)
@@ -282,21 +283,31 @@ def _column_cells(column: ColumnOut) -> list[str]:
         column.name,
         column.kind + (say(", may be NULL", "，可为空") if column.nullable else ""),
         bounds,
-        _keys(column),
+        _keys(table, column),
     ]
 
 
-def _keys(column: ColumnOut) -> str:
-    if column.keys == "private":
-        return say("private: appear only when enough units hold them", "私有：持有的单元足够多时才出现")
+def _keys(table: TableOut, column: ColumnOut) -> str:
+    """How a column may be grouped by."""
+    if table.unit is not None and column.name == table.unit.column:
+        return say("the unit: counted, never shown", "隐私单元：只能计数，不可显示")
+    if column.keys == "public":
+        return _domain(column)
+    if table.unit is None:
+        return say("one row each", "每值一行") if column.unique else ""
+    return say("private: appear only when enough units hold them", "私有：持有的单元足够多时才出现")
+
+
+def _domain(column: ColumnOut) -> str:
     values = ", ".join("NULL" if one is None else str(one) for one in column.domain[:6])
+    more = len(column.domain) - 6
     return say("public: {values}", "公开：{values}", values=values) + (
-        say(" … {count} in all", " …… 共 {count} 个", count=len(column.domain)) if len(column.domain) > 6 else ""
+        say(" … {count} in all", " …… 共 {count} 个", count=len(column.domain)) if more > 0 else ""
     )
 
 
 def _columns_table(table: TableOut) -> RenderableType:
-    return show.text_table(_column_headers(), [_column_cells(column) for column in table.columns], [False] * 4)
+    return show.text_table(_column_headers(), [_column_cells(table, column) for column in table.columns], [False] * 4)
 
 
 def path_of(dataset: str) -> str:

@@ -144,13 +144,13 @@ def places_for(half: float) -> int:
 
 
 def figure(value: object, interval: Interval | None) -> tuple[str, str]:
-    """A noisy value and its uncertainty, both as text: ("1,234", "± 15"), ("0.41", "0.38 … 0.47"), ("NULL", "± ?").
+    """A noisy value and its uncertainty, both as text: ("1,234", "± 15"), ("0.41", "[0.38 … 0.47]"), ("NULL", "± ?").
 
     The value is written to the two digits of its uncertainty that mean something. An interval that is not symmetric
     around the value (a ratio's) is written with its two ends.
     """
     if value is None:
-        return "NULL", "± ?" if interval is None else f"{number(interval[0])} … {number(interval[1])}"
+        return "NULL", "± ?" if interval is None else f"[{number(interval[0])} … {number(interval[1])}]"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value) or "“”", "± ?"
     if interval is None:
@@ -159,11 +159,11 @@ def figure(value: object, interval: Interval | None) -> tuple[str, str]:
     half = (high - low) / 2
     places = places_for(half)
     if not math.isfinite(half):
-        return number(value), f"{number(low)} … {number(high)}"
+        return number(value), f"[{number(low)} … {number(high)}]"
     shown = number(value, places) if half > 0 else number(value)
     if abs((low + high) / 2 - value) <= half * 0.02 + 1e-12 * abs(value):
         return shown, f"± {number(half, places) if half > 0 else '0'}"
-    return shown, f"{number(low, places)} … {number(high, places)}"
+    return shown, f"[{number(low, places)} … {number(high, places)}]"
 
 
 def band(value: object, interval: Interval | None, low: float, high: float) -> Html:
@@ -188,9 +188,24 @@ def epsilon(value: float | None) -> str:
 
 
 def share_left(account: BudgetOut) -> float:
-    """The part of an account that is left, between 0 and 1. Losses add up in rho, so this is a share of rho."""
-    limit = account.limit.rho_units
-    return min(1.0, max(0.0, account.remaining.rho_units / limit)) if limit > 0 else 0.0
+    """The part of an account that is left, between 0 and 1: of rho, or of what selects private keys if that is less.
+
+    Losses add up in rho and in delta, never in epsilon, so these are the shares that mean something.
+    """
+    return min(_rho_left(account), _delta_left(account))
+
+
+def _rho_left(account: BudgetOut) -> float:
+    return _share(account.remaining.rho_units, account.limit.rho_units)
+
+
+def _delta_left(account: BudgetOut) -> float:
+    limit = account.limit.delta_units
+    return _share(account.remaining.delta_units, limit) if limit else 1.0
+
+
+def _share(left: int, limit: int) -> float:
+    return min(1.0, max(0.0, left / limit)) if limit > 0 else 0.0
 
 
 def gauge_label(account: BudgetOut) -> str:
@@ -204,7 +219,7 @@ def gauge_label(account: BudgetOut) -> str:
 
 def gauge_words(account: BudgetOut) -> str:
     """What a gauge shows, in words."""
-    return say(
+    words = say(
         "{share:.0%} left: epsilon {left} of {limit} at delta {delta:.1e}",
         "剩余 {share:.0%}：delta {delta:.1e} 下 epsilon {left} / {limit}",
         share=share_left(account),
@@ -212,6 +227,9 @@ def gauge_words(account: BudgetOut) -> str:
         limit=epsilon(account.limit.epsilon),
         delta=account.limit.delta,
     )
+    if _delta_left(account) < _rho_left(account):
+        words += say("; selecting private keys used the rest", "；其余已用于筛选私有键")
+    return words
 
 
 def gauge(account: BudgetOut) -> Text:

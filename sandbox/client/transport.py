@@ -87,6 +87,12 @@ class Wire:
         """Give the connections back."""
         self._http.close()
 
+    @property
+    def is_readable_on_the_way(self) -> bool:
+        """True when what is sent leaves this machine unencrypted."""
+        url = httpx.URL(self.url)
+        return url.scheme != "https" and url.host not in _THIS_MACHINE
+
     def new_key(self) -> str:
         """A fresh Idempotency-Key: 128 random bits."""
         return self.entropy(16).hex()

@@ -60,7 +60,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     made = open_world(tmp_path_factory.mktemp("house"))
     publish(made)
     grant(made, "health/visits")
-    made.queue.send = lambda job_id: perform(made.house, job_id)  # type: ignore[method-assign]
+
+    def at_once(job_id: str) -> None:
+        perform(made.house, job_id)
+
+    made.queue.__dict__["send"] = at_once
     return made
 
 
@@ -84,6 +88,7 @@ def test_signing_in_pins_the_key_and_writes_a_private_file(world: World, tmp_pat
     said = shell("login", "li", "--password-stdin", given=f"{PASSWORD}\n")
     assert "Signed in as Li (li, University)" in said.stdout
     assert "Pinned the server's key" in said.stdout
+    assert "not encrypted" in said.stderr
     path = tmp_path / "config.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     kept = config.load(path)
@@ -171,6 +176,14 @@ def test_an_answer_as_table_json_csv_and_arrow(li: Shell, tmp_path: Path) -> Non
         said = li(*asked, "-o", str(tmp_path / name), given=QUESTION)
         assert "Written" in said.stderr
         assert (tmp_path / name).read_bytes().startswith(first)
+
+
+def test_the_same_asking_twice_is_one_asking(li: Shell) -> None:
+    named = ("ask", "health/visits", "select avg(amount) as a from visits", "--idempotency-key", "monday")
+    first, again = li.json(*named), li.json(*named)
+    assert first["receipt"] == again["receipt"]
+    clash = li("ask", "health/visits", "select 1 from visits", "--idempotency-key", "monday", code=1)
+    assert "[idempotency.reused]" in clash.stderr
 
 
 def test_a_receipt_is_kept_and_proven_without_a_server(li: Shell, tmp_path: Path) -> None:

@@ -40,9 +40,9 @@ def test_every_command_option_and_exit_code_is_there(lang: str) -> None:
 
 def test_every_command_has_words_in_both_languages_of_its_own() -> None:
     for verb in cli.VERBS:
-        for word in (verb, *words_of(verb).values()):
-            assert word.en.strip()
-            assert re.search(r"[\u4e00-\u9fff]", word.zh), f"{verb.path}: {word}"
+        for en, zh in ((verb.en, verb.zh), *((word.en, word.zh) for word in words_of(verb).values())):
+            assert en.strip()
+            assert re.search(r"[\u4e00-\u9fff]", zh), f"{verb.path}: {en}"
     assert reference("en") != reference("zh-CN")
 
 

@@ -101,12 +101,12 @@ def html_of(thing: Any) -> str:
         (12345, (11145.0, 13545.0), ("12,300", "± 1,200")),
         (-3, (-18.0, 12.0), ("-3", "± 15")),
         (0.123456, (0.1134, 0.1335), ("0.123", "± 0.010")),
-        (41.2345, (40.9, 41.9), ("41.23", "40.90 … 41.90")),
+        (41.2345, (40.9, 41.9), ("41.23", "[40.90 … 41.90]")),
         (7, (7.0, 7.0), ("7", "± 0")),
         (7.5, None, ("7.5", "± ?")),
         (None, None, ("NULL", "± ?")),
-        (None, (0.0, 1.0), ("NULL", "0 … 1")),
-        (5.0, (-math.inf, math.inf), ("5", "-∞ … ∞")),
+        (None, (0.0, 1.0), ("NULL", "[0 … 1]")),
+        (5.0, (-math.inf, math.inf), ("5", "[-∞ … ∞]")),
         ("text", None, ("text", "± ?")),
         (True, None, ("True", "± ?")),
         (1e12, (1e12 - 4e9, 1e12 + 4e9), ("1,000,000,000,000", "± 4,000,000,000")),
@@ -142,7 +142,7 @@ def test_the_terminal_shows_every_value_with_its_interval_the_cost_and_the_gauge
     with speaking("en"):
         text = repr(an_answer())
     lines = text.splitlines()
-    assert lines[1].split() == ["云海", "12,345", "±", "15", "41.23", "40.90", "…", "41.90"]
+    assert lines[1].split() == ["云海", "12,345", "±", "15", "41.23", "[40.90", "…", "41.90]"]
     assert lines[2].split() == ["青州", "-3", "±", "15", "NULL", "±", "?"]
     assert lines[3].split()[0] == "NULL"
     assert "cost epsilon 1 at delta 1.0e-06" in text
@@ -162,7 +162,7 @@ def test_the_same_in_chinese() -> None:
 
 def test_html_holds_the_same_figures_and_loads_nothing() -> None:
     text = html_of(an_answer())
-    for part in ("云海", "12,345", "± 15", "40.90 … 41.90", "NULL", "± ?", "health/visits", "<svg", "r-1"):
+    for part in ("云海", "12,345", "± 15", "[40.90 … 41.90]", "NULL", "± ?", "health/visits", "<svg", "r-1"):
         assert part in text
 
 
@@ -300,6 +300,17 @@ def test_a_gauge_is_full_only_when_nothing_is_spent_and_empty_only_when_all_is(l
     assert drawn.count("█") == full
     assert drawn.count("█") + drawn.count("░") == 24
     html_of(Budget((account(left),)))
+
+
+def test_a_gauge_tells_when_selecting_private_keys_used_most() -> None:
+    parts = {"limit": loss(100, 4.0) | {"delta_units": 10}, "remaining": loss(90, 3.9) | {"delta_units": 1}}
+    tight = BudgetOut.model_validate({**account().model_dump(), **parts})
+    with speaking("en"):
+        assert show.gauge(tight).plain.startswith("███░")
+        assert (
+            "10% left: epsilon 3.9 of 4 at delta 1.0e-06; selecting private keys used the rest"
+            in show.gauge(tight).plain
+        )
 
 
 def test_budgets() -> None:

@@ -195,6 +195,8 @@ def test_an_answer_that_is_not_as_agreed_is_a_fault_of_the_server(body: bytes) -
 )
 def test_a_server_on_this_machine_is_not_reached_through_a_proxy(url: str, trusted: bool) -> None:
     assert Wire(url)._http.trust_env is trusted
+    assert not Wire(url).is_readable_on_the_way
+    assert Wire("http://sandbox.example").is_readable_on_the_way
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://a b/", "http://x:port"])
