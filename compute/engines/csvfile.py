@@ -3,8 +3,8 @@
 Owns `examine` (encoding, delimiter, column names) and `normalise`, which writes a copy in one form: UTF-8, no header, no
 blank lines, line feeds for line ends. The record count of the copy is the row number people are told. It streams in chunks
 and knows neither types nor units. Broken rows never stop it: a row with bytes that are no text keeps one byte that no UTF-8
-reader accepts, so that the engine rejects exactly that row; a quote that is not closed within `LONGEST_RECORD` lines costs
-its own row and no other.
+reader accepts, so that the engine rejects exactly that row; a quote that does not close its row within
+`LONGEST_RECORD` lines, or closes it in the wrong place, costs its own row and no other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from privacy.errors import Text
 
 CHUNK = 4 * 1024 * 1024
 #: A quoted field may span this many lines.
-LONGEST_RECORD = 200
+LONGEST_RECORD = 100
 LONGEST_LINE = 1024 * 1024
 LONGEST_HEADER = 1024 * 1024
 MOST_COLUMNS = 4096
@@ -112,42 +112,50 @@ def _first_record(text: str) -> str | None:
 # --- encoding ------------------------------------------------------------------------------------------------------------
 
 
-def detect_encoding(source: Path, table: str) -> tuple[str, bool]:
-    """The encoding's name and whether some bytes are damaged. UTF-8 wins whenever it explains the bytes at least as well.
+@dataclass(kw_only=True)
+class _Fit:
+    """How well an encoding explains a file: characters, those beyond ASCII, bytes that fail."""
 
-    Chinese text in GB18030 almost never forms valid UTF-8, so the number of characters beyond ASCII that decode against the
-    number of places that do not decides. What neither explains is refused.
+    characters: int = 0
+    good: int = 0
+    bad: int = 0
+    bom: bool = False
+
+
+def detect_encoding(source: Path, table: str) -> tuple[str, bool]:
+    """The encoding's name, and whether some rows hold bytes that are not text in it.
+
+    Chinese text in GB18030 almost never forms valid UTF-8, so what decodes beyond ASCII against what does not decides; a
+    file with a few bad places among good ones is that encoding with broken rows. What neither explains is refused.
     """
-    good, bad, bom = _decodes(source, "utf-8")
-    name = "utf-8-sig" if bom else "utf-8"
-    if not bad or bom:
-        return name, bad > 0
-    gb_good, gb_bad, _ = _decodes(source, "gb18030")
-    if not gb_bad and bad > good:
-        return "gb18030", False
-    if bad <= good:
+    utf8 = _fit(source, "utf-8")
+    name = "utf-8-sig" if utf8.bom else "utf-8"
+    if utf8.bom or utf8.bad * 10 <= utf8.good:
+        return name, utf8.bad > 0
+    chinese = _fit(source, "gb18030")
+    if chinese.bad * 10 <= chinese.good:
+        return "gb18030", chinese.bad > 0
+    if utf8.bad <= max(2, utf8.characters // 100):
         return name, True
-    if gb_bad * 10 <= gb_good:
-        return "gb18030", True
     raise EncodingUnknown(table=table)
 
 
-def _decodes(source: Path, encoding: str) -> tuple[int, int, bool]:
-    """(characters beyond ASCII, places that do not decode, begins with a byte order mark)."""
+def _fit(source: Path, encoding: str) -> _Fit:
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
-    good = bad = 0
+    fit = _Fit()
     with source.open("rb") as file:
-        bom = file.read(len(_BOM)) == _BOM
-        file.seek(len(_BOM) if bom else 0)
+        fit.bom = file.read(len(_BOM)) == _BOM
+        file.seek(len(_BOM) if fit.bom else 0)
         while True:
             chunk = file.read(CHUNK)
             text = decoder.decode(chunk, final=not chunk)
+            fit.characters += len(text)
             if not text.isascii():
                 wrong = text.count("\ufffd")
-                bad += wrong
-                good += len(text) - len(text.encode("ascii", "ignore")) - wrong
+                fit.bad += wrong
+                fit.good += len(text) - len(text.encode("ascii", "ignore")) - wrong
             if not chunk:
-                return good, bad, bom
+                return fit
 
 
 # --- one form ------------------------------------------------------------------------------------------------------------
@@ -155,7 +163,7 @@ def _decodes(source: Path, encoding: str) -> tuple[int, int, bool]:
 
 def normalise(source: Path, target: Path, form: CsvForm) -> CsvRecords:
     """Write the records of `source` to `target` in the one form, header left out."""
-    writer = _Writer(delimiter=form.delimiter.encode())
+    writer = _Writer(delimiter=form.delimiter.encode(), columns=len(form.names))
     with source.open("rb") as file, target.open("wb") as out:
         for lines in _line_blocks(_chunks(file, form)):
             out.write(writer.take(lines))
@@ -200,6 +208,7 @@ class _Writer:
     """Turns blocks of lines into blocks of records, counting; the first record, the header, is left out."""
 
     delimiter: bytes
+    columns: int
     found: CsvRecords = field(default_factory=CsvRecords)
     pending: list[bytes] = field(default_factory=list)
     header_seen: bool = False
@@ -235,10 +244,19 @@ class _Writer:
             return
         self.pending.append(line)
         if b'"' in line and not ends_inside(line, inside=True, delimiter=self.delimiter):
-            record, self.pending = b"".join(self.pending), []
-            self._record(record, out)
+            self._close(out)
         elif len(self.pending) > LONGEST_RECORD:
             self._give_up(out)
+
+    def _close(self, out: list[bytes]) -> None:
+        """Several lines are one record only if it has the right fields, cleanly closed; else its first quote is a stray one."""
+        record = b"".join(self.pending)
+        met = walk(record, inside=False, delimiter=self.delimiter)
+        if self.header_seen and (met.stray or met.delimiters + 1 != self.columns):
+            self._give_up(out)
+        else:
+            self.pending = []
+            self._record(record, out)
 
     def _record(self, record: bytes, out: list[bytes]) -> None:
         if not self.header_seen:
@@ -266,24 +284,40 @@ class _Writer:
         return b"".join(out)
 
 
-def ends_inside(line: bytes, *, inside: bool, delimiter: bytes) -> bool:
-    """True when the line ends within a quoted field; `inside` says whether it begins within one."""
-    at = 0
-    if not inside and line.startswith(b'"'):
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What a walk along a text met: delimiters outside quotes, whether it ends in quotes, whether a quote closed midfield."""
+
+    delimiters: int
+    inside: bool
+    stray: bool
+
+
+def walk(text: bytes, *, inside: bool, delimiter: bytes) -> Walk:
+    """Walk along a text that begins within a quoted field, or not."""
+    at, passed, stray = 0, 0, False
+    if not inside and text.startswith(b'"'):
         inside, at = True, 1
     while True:
         if inside:
-            at = line.find(b'"', at)
+            at = text.find(b'"', at)
             if at < 0:
-                return True
+                return Walk(passed, inside=True, stray=stray)
             at += 1
-            if line[at : at + 1] == b'"':
+            if text[at : at + 1] == b'"':
                 at += 1
                 continue
             inside = False
-        at = line.find(delimiter, at)
+            stray = stray or text[at : at + 1] not in (delimiter, b"\n", b"")
+        at = text.find(delimiter, at)
         if at < 0:
-            return False
+            return Walk(passed, inside=False, stray=stray)
         at += len(delimiter)
-        if line[at : at + 1] == b'"':
+        passed += 1
+        if text[at : at + 1] == b'"':
             inside, at = True, at + 1
+
+
+def ends_inside(line: bytes, *, inside: bool, delimiter: bytes) -> bool:
+    """True when the line ends within a quoted field; `inside` says whether it begins within one."""
+    return walk(line, inside=inside, delimiter=delimiter).inside
