@@ -74,8 +74,6 @@ class SqlRegistry:
     def begin(self) -> Iterator[SqlWork]:
         """See the port."""
         with self._transaction(writes=True) as session:
-            if session.connection.dialect.name == "postgresql":
-                session.connection.execute(sa.select(log_state.c.size).with_for_update())
             yield SqlWork(session)
             session.log.seal()
 
@@ -110,16 +108,13 @@ class SqlRegistry:
     @contextmanager
     def _open(self, *, writes: bool) -> Iterator[Connection]:
         """A connection whose transaction has begun; what the database says about being busy is `RegistryBusy`."""
-        options: dict[str, Any] = {"registry_writes": writes}
         engine = self._own_engine()
-        if engine.dialect.name == "postgresql" and not writes:
-            options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         try:
-            connection = engine.connect().execution_options(**options)
-            connection.begin()
+            connection = engine.connect()
         except OperationalError as error:
             raise RegistryBusy(private=str(error)) from error
         try:
+            _begin(connection, writes=writes)
             yield connection
         finally:
             connection.close()
@@ -132,6 +127,21 @@ class SqlRegistry:
                     self._engine.dispose(close=False)
                     self._pid = os.getpid()
         return self._engine
+
+
+def _begin(connection: Connection, *, writes: bool) -> None:
+    """Begin, and as a writer wait for one's turn."""
+    postgres = connection.dialect.name == "postgresql"
+    options: dict[str, Any] = {"registry_writes": writes}
+    if postgres and not writes:
+        options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    try:
+        connection.execution_options(**options).begin()
+        if postgres and writes:
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(BUSY_SECONDS * 1000)}")
+            connection.execute(sa.select(log_state.c.size).with_for_update())
+    except OperationalError as error:
+        raise RegistryBusy(private=str(error)) from error
 
 
 def connect(url: str) -> Engine:
