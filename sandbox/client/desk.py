@@ -246,4 +246,4 @@ class Desk:
 
     def log_entries(self, *, limit: int | None = None, after: str | None = None) -> Iterator[LogEntryOut]:
         """Entries of the audit log, as far as you may see them."""
-        return self._wire.pages(LogEntryOut, "/v1/log/entries", limit=limit, start=after)
+        return self._wire.pages(LogEntryOut, "/v1/log/entries", limit=limit, after=after)

@@ -109,10 +109,12 @@ class Wire:
         call = Call(verb="POST", path=path, body=body, headers=headers, idempotent=idempotency_key is not None)
         return self.read(shape, self.send(call))
 
-    def pages(self, shape: type[Shape], path: str, *, limit: int | None = None, **params: object) -> Iterator[Shape]:
-        """Every item of a list, page after page, at most `limit` of them."""
+    def pages(
+        self, shape: type[Shape], path: str, *, limit: int | None = None, after: str | None = None, **params: object
+    ) -> Iterator[Shape]:
+        """Every item of a list behind the cursor `after`, page after page, at most `limit` of them."""
         kind = Page[shape]  # type: ignore[valid-type]
-        left, after = limit, None
+        left = limit
         while left is None or left > 0:
             size = LARGEST_PAGE if left is None else min(left, LARGEST_PAGE)
             page = self.get(kind, path, after=after, limit=size, **params)

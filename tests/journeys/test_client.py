@@ -398,6 +398,7 @@ def test_reviewers_stewards_and_auditors(world: World, tmp_path: Path) -> None:
             steward.desk.upload("health/visits", "visits", tmp_path / "nowhere.csv")
     with connect(world, "an") as auditor:
         assert next(iter(auditor.desk.log_entries(limit=1))).index == 0
+        assert next(iter(auditor.desk.log_entries(limit=1, after="1"))).index == 2
 
 
 def test_a_dataset_is_what_the_hub_hands_out(world: World) -> None:
