@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -240,3 +240,7 @@ class Still:
 
 def logins(found: Iterable[Principal]) -> list[str]:
     return [p.login for p in found]
+
+
+def replace_policy(**change: object) -> Policy:
+    return replace(POLICY, **change)  # type: ignore[arg-type]
