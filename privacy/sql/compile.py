@@ -7,7 +7,8 @@ source of randomness (law 4), so the same text and the same facts always give th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
@@ -61,7 +62,15 @@ class Draft:
 
 
 def compile_query(sql: str, facts: DatasetFacts) -> Plan:
-    """Accept a question as a Plan, or raise a `Malformed`, `TooLarge` or `SqlRefused` that says why."""
+    """Accept a question as a Plan, or raise a `Malformed`, `TooLarge` or `SqlRefused` that says why.
+
+    A thread of its own has a stack of its own: how deep a text may be nested does not depend on who calls.
+    """
+    with ThreadPoolExecutor(max_workers=1) as own_stack:
+        return own_stack.submit(_compile, sql, facts).result()
+
+
+def _compile(sql: str, facts: DatasetFacts) -> Plan:
     draft = Draft(select=parse_select(sql), facts=facts)
     try:
         for rule in RULES:
@@ -108,7 +117,8 @@ def grouping_keys(draft: Draft) -> None:
 def _grouped(node: exp.Expr, draft: Draft) -> exp.Expr:
     """What a GROUP BY item stands for: a position, a column, or else an alias of the SELECT list."""
     if isinstance(node, exp.Literal) and not node.args.get("is_string"):
-        return _at(node, draft.select.expressions, "GROUP BY")
+        items: list[exp.Expr] = draft.select.expressions
+        return items[_place(node, items, "GROUP BY")].unalias()
     if isinstance(node, exp.Column) and not node.table:
         columns = {c.name.casefold() for s in draft.relation.scope.sources for c in s.facts.columns}
         if node.name.casefold() not in columns:
@@ -119,12 +129,13 @@ def _grouped(node: exp.Expr, draft: Draft) -> exp.Expr:
     return node
 
 
-def _at(node: exp.Expr, items: list[exp.Expr], name: str) -> exp.Expr:
+def _place(node: exp.Expr, items: list[exp.Expr], name: str) -> int:
+    """Which item of the SELECT list a position points at, counted from 0."""
     text = node.name
-    place = int(text) if text.isdigit() and len(text) < 6 else 0
+    place = int(text) if text.isdecimal() and len(text) < 6 else 0
     if not 1 <= place <= len(items):
         raise BadPosition(name=name, low=1, high=len(items))
-    return items[place - 1].unalias()
+    return place - 1
 
 
 def key_domains(draft: Draft) -> None:
@@ -179,7 +190,7 @@ def answer_columns(draft: Draft) -> None:
         if not draft.outputs[-1].is_key and draft.outputs[-1].statistic is None and term.numeric:
             draft.spread[f"o{i}"] = term
     draft.scope.aliases = {
-        item.alias.casefold(): term for item, term in zip(items, draft.output_terms, strict=True) if item.alias
+        item.alias.casefold(): replace(draft.output_terms[i], sql=f"o{i}") for i, item in enumerate(items) if item.alias
     }
 
 
@@ -221,8 +232,7 @@ def noisy_order(draft: Draft) -> None:
 
 def _sort_text(node: exp.Expr, draft: Draft) -> str:
     if isinstance(node, exp.Literal) and not node.args.get("is_string"):
-        _at(node, draft.select.expressions, "ORDER BY")
-        return draft.output_terms[int(node.name) - 1].sql
+        return f"o{_place(node, draft.select.expressions, 'ORDER BY')}"
     if isinstance(node, exp.Column) and not node.table and node.name.casefold() in draft.scope.aliases:
         return draft.scope.aliases[node.name.casefold()].sql
     return f"TRY({Reader(draft.scope).read(node).sql})"
@@ -230,7 +240,7 @@ def _sort_text(node: exp.Expr, draft: Draft) -> str:
 
 def _row_count(node: exp.Expr, name: str) -> int:
     text = node.name if isinstance(node, exp.Literal) and not node.args.get("is_string") else ""
-    if not text.isdigit() or len(text) > 9:
+    if not text.isdecimal() or len(text) > 9:
         raise BadPosition(name=name, low=0, high=MAX_ROWS_SHOWN - 1)
     return int(text)
 
@@ -294,15 +304,25 @@ def _plan(draft: Draft) -> Plan:
 
 
 def _key_sql(node: exp.Expr, term: Term) -> str:
-    return term.sql if isinstance(node, exp.Column) else f"TRY({term.sql})"
+    """A key that can be carried and shown: not-a-number, infinities and days beyond the calendar of Python are NULL."""
+    if term.kind in (Kind.DATE, Kind.TIMESTAMP) and (term.since is None or term.until is None):
+        return f"TRY(CASE WHEN {term.sql} >= DATE '0001-01-01' AND {term.sql} < DATE '9999-12-31' THEN {term.sql} END)"
+    if isinstance(node, exp.Column):
+        return term.sql
+    return (
+        f"TRY(CASE WHEN isfinite({term.sql}) THEN {term.sql} END)" if term.kind is Kind.NUMBER else f"TRY({term.sql})"
+    )
 
 
 def _finish_sql(draft: Draft) -> str:
-    columns = ["cell", *(f"TRY({t.sql}) AS o{i}" for i, t in enumerate(draft.output_terms))]
+    """The outputs are computed once, as o0, o1, …; HAVING and ORDER BY refer to them by these names."""
+    outputs = [f"o{i}" for i in range(len(draft.output_terms))]
+    computed = ", ".join(f"TRY({t.sql}) AS {o}" for o, t in zip(outputs, draft.output_terms, strict=True))
     having = f" WHERE TRY({draft.having})" if draft.having else ""
     keys = [f"{k.name} ASC NULLS LAST" for k in draft.keys]
     order = f" ORDER BY {', '.join([*draft.order, *keys])}" if draft.order or keys else ""
-    return f"SELECT {', '.join(columns)} FROM noisy{having}{order}{draft.limit}"
+    shown = f"SELECT {', '.join(['cell', *outputs])} FROM (SELECT *, {computed} FROM noisy)"
+    return f"{shown}{having}{order}{draft.limit}"
 
 
 def _spread_sql(draft: Draft) -> str:

@@ -20,12 +20,11 @@ from sqlglot import exp
 from privacy.errors import Text
 from privacy.facts import Kind
 from privacy.sql import functions, terms
-from privacy.sql.parse import MAX_DEPTH, refuse, require_arguments, where_of
+from privacy.sql.parse import refuse, require_arguments, where_of
 from privacy.sql.problems import (
     BadLiteral,
     MisplacedAggregate,
     SqlRefused,
-    SqlTooDeep,
     TypeMismatch,
     UnknownAggregate,
     UnknownFunction,
@@ -33,13 +32,17 @@ from privacy.sql.problems import (
 from privacy.sql.terms import Term, as_day, as_moment, require_kind, total, truth
 
 MAX_INTEGER = 2**63 - 1
-#: An operand that DuckDB repeats (CASE x WHEN …, NULLIF) may be this long; nested repeats would grow without end.
+#: An operand that is written out again and again (CASE x WHEN …, NULLIF) may be this long: repeats within repeats would
+#: grow without end. They are spelled out here, because DuckDB spells them out too, where no limit holds.
 MAX_REPEATED = 500
 #: The numbers that are read: exponents of three digits at most, because exact arithmetic writes every digit out.
 _NUMBER = re.compile(r"(\d{1,40}\.?\d{0,40}|\.\d{1,40})(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 
 #: The aggregates of the accepted dialect.
 AGGREGATES = (exp.Count, exp.Sum, exp.Avg, exp.CountIf)
+
+_LONG = Text("a long expression behind CASE or in NULLIF", "CASE 之后或 NULLIF 之中的长表达式")
+_SHORTER = Text("Write CASE WHEN … THEN … END.", "请写成 CASE WHEN … THEN … END。")
 
 _NAMES: dict[type[exp.Expr], Text] = {
     exp.Window: Text("a window (OVER)", "窗口函数（OVER）"),
@@ -122,10 +125,10 @@ class Reader:
         """Read `node` and require a number."""
         return self.of_kind(node, name, Kind.INTEGER, Kind.NUMBER)
 
-    def require_short(self, *repeated: Term) -> None:
-        """Refuse an operand that DuckDB would repeat, when it is long: repeats within repeats grow exponentially."""
+    def require_short(self, node: exp.Expr, *repeated: Term) -> None:
+        """Refuse a long operand that would be repeated."""
         if sum(len(t.sql) for t in repeated) > MAX_REPEATED:
-            raise SqlTooDeep(limit=MAX_DEPTH)
+            raise refuse(_LONG, node, _SHORTER)
 
     def alike(self, nodes: list[exp.Expr], name: str) -> list[Term]:
         """Read several operands that must be comparable; text literals beside days are read as days."""
@@ -311,22 +314,22 @@ def _case(reader: Reader, node: exp.Expr) -> Term:
     ifs, default = node.args["ifs"], node.args.get("default")
     for branch in ifs:
         require_arguments(branch, "this", "true")
-    subject, tests = _tests(reader, node.this, [branch.this for branch in ifs])
+    tests = _tests(reader, node.this, [branch.this for branch in ifs])
     results = [branch.args["true"] for branch in ifs]
     values = reader.alike([*results, *([default] if default is not None else [])], "CASE")
-    text = " ".join(f"WHEN {t.sql} THEN {v.sql}" for t, v in zip(tests, values, strict=False))
+    text = " ".join(f"WHEN {test} THEN {v.sql}" for test, v in zip(tests, values, strict=False))
     ending = f" ELSE {values[-1].sql}" if default is not None else ""
     nullable = default is None or any(v.nullable for v in values)
-    return terms.hull(f"(CASE {subject}{text}{ending} END)", values, nullable=nullable)
+    return terms.hull(f"(CASE {text}{ending} END)", values, nullable=nullable)
 
 
-def _tests(reader: Reader, subject: exp.Expr | None, tests: list[exp.Expr]) -> tuple[str, list[Term]]:
-    """What stands behind CASE, and what each WHEN compares it with: conditions, or values of the subject's type."""
+def _tests(reader: Reader, subject: exp.Expr | None, tests: list[exp.Expr]) -> list[str]:
+    """The condition of each WHEN: as written, or that it equals what stands behind CASE."""
     if subject is None:
-        return "", [reader.of_kind(t, "CASE", Kind.BOOLEAN) for t in tests]
+        return [reader.of_kind(t, "CASE", Kind.BOOLEAN).sql for t in tests]
     first, *others = reader.alike([subject, *tests], "CASE")
-    reader.require_short(first)
-    return f"{first.sql} ", others
+    reader.require_short(subject, first)
+    return [f"{first.sql} = {other.sql}" for other in others]
 
 
 def _if(reader: Reader, node: exp.Expr) -> Term:

@@ -179,8 +179,8 @@ def _coalesce(reader: Reader, node: exp.Expr) -> Term:
 
 def _nullif(reader: Reader, node: exp.Expr) -> Term:
     a, b = reader.alike([node.this, node.expression], "NULLIF")
-    reader.require_short(a, b)  # DuckDB spells NULLIF as a CASE that holds its operand twice
-    return replace(a, sql=f"nullif({a.sql}, {b.sql})", nullable=True, literal=None)
+    reader.require_short(node, a)
+    return replace(a, sql=f"(CASE WHEN {a.sql} = {b.sql} THEN NULL ELSE {a.sql} END)", nullable=True, literal=None)
 
 
 def _text(template: str, name: str) -> FunctionReader:
@@ -225,7 +225,6 @@ def _side(name: str) -> FunctionReader:
 
 def _text_test(function: str) -> FunctionReader:
     def read(reader: Reader, node: exp.Expr) -> Term:
-
         require_arguments(node, "this", "expression")
         pair = [reader.of_kind(n, function.upper(), Kind.TEXT) for n in (node.this, node.expression)]
         return truth(f"{function}({pair[0].sql}, {pair[1].sql})", pair)

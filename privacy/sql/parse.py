@@ -15,7 +15,9 @@ from privacy.errors import Text
 from privacy.sql.problems import SqlManyStatements, SqlSyntax, SqlTooDeep, SqlTooLong, Unsupported
 
 MAX_LENGTH = 100_000
-MAX_DEPTH = 60
+MAX_DEPTH = 20
+#: Chains of operators are deep trees without a bracket.
+MAX_TREE = 160
 MAX_NODES = 10_000
 
 NOWHERE = Text("", "")
@@ -141,8 +143,8 @@ def _require_shallow(tree: exp.Expr | None) -> None:
     depth = nodes = 0
     while level:
         depth, nodes = depth + 1, nodes + len(level)
-        if depth > 3 * MAX_DEPTH or nodes > MAX_NODES:
-            raise SqlTooDeep(limit=MAX_DEPTH)
+        if depth > MAX_TREE or nodes > MAX_NODES:
+            raise SqlTooDeep(limit=MAX_TREE)
         level = [child for node in level for child in node.iter_expressions()]
 
 
