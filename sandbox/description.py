@@ -30,6 +30,8 @@ from sandbox.pydantic_words import sentence_for
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 LONGEST_NAME = 64
+#: How many problems are named; a file with more is told their number.
+MOST_LISTED = 100
 LARGEST_MAX_ROWS = 1_000_000
 _DATASET_NAME = r"^[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*$"
 
@@ -245,21 +247,27 @@ class DescriptionInvalid(Malformed):
     def of(cls, flaws: Iterable[Flaw], filename: str) -> DescriptionInvalid:
         """The problem for these flaws, sorted by place, each said once."""
         ordered = sorted(set(flaws), key=lambda f: (f.place.line, f.place.column, str(f.path), f.sentence.en))
+        listed = ordered[:MOST_LISTED]
         return cls(
             file=filename,
             count=len(ordered),
-            listing=Text(*("\n".join(f.say(lang, filename) for f in ordered) for lang in ("en", "zh-CN"))),
+            listing=Text(*(_listing(listed, len(ordered), lang, filename) for lang in ("en", "zh-CN"))),
             problems=[
                 {
                     "line": f.place.line,
                     "column": f.place.column,
-                    "field": ".".join(map(str, f.path)),
-                    "en": f.sentence.en,
-                    "zh-CN": f.sentence.zh,
+                    "field": f.name,
+                    "en": f.words("en"),
+                    "zh-CN": f.words("zh-CN"),
                 }
-                for f in ordered
+                for f in listed
             ],
         )
+
+
+def _listing(flaws: list[Flaw], total: int, lang: str, filename: str) -> str:
+    more = total - len(flaws)
+    return "\n".join([f.say(lang, filename) for f in flaws] + ([_MORE.say(lang, more=more)] if more else []))
 
 
 def load_description(text: str, filename: str = "dataset.yaml") -> Description:
@@ -351,6 +359,7 @@ def _models_in(annotation: Any) -> tuple[type[BaseModel], ...]:
     return tuple(found for inner in getattr(annotation, "__args__", ()) for found in _models_in(inner))
 
 
+_MORE = Text("… and {more} more.", "……另有 {more} 处。")
 _NOT_A_MAPPING = Text(
     "a description is a mapping that begins with `dataset:` and `tables:`.",
     "描述文件应为映射，以 `dataset:` 与 `tables:` 开头。",

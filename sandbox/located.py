@@ -41,11 +41,25 @@ class Flaw:
     path: Path
     sentence: Text
 
+    @property
+    def name(self) -> str:
+        """The field as a dotted path, harmless to show."""
+        return shown(".".join(str(part) for part in self.path), 200)
+
+    def words(self, lang: str) -> str:
+        """The sentence, harmless to show: it may quote what was written."""
+        return shown(self.sentence.words(lang), 600)
+
     def say(self, lang: str, filename: str) -> str:
         """`file:line:column: field: sentence`, a form editors can jump to."""
-        name = ".".join(str(part) for part in self.path)
-        head = f"{filename}:{self.place.line}:{self.place.column}: "
-        return head + (f"{name}: " if name else "") + (self.sentence.zh if lang.startswith("zh") else self.sentence.en)
+        name = self.name
+        return f"{filename}:{self.place.line}:{self.place.column}: {name}{': ' if name else ''}{self.words(lang)}"
+
+
+def shown(text: str, longest: int) -> str:
+    """A hostile text made fit for a terminal: cut, and with what cannot be printed written as an escape."""
+    cut = text if len(text) <= longest else text[:longest] + "…"
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cut)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -125,7 +125,7 @@ _REASONS = {
 
 
 def reason_text(code: str) -> Text:
-    """The words for a reason of `TableReport.rejected`."""
+    """The words for a reason of `TableReport.rejected`. They may hold a column's name: read `words`, never `say` them."""
     kind, _, column = code.partition(":")
     words = _REASONS[kind]
     return Text(words.en.replace("{column}", column), words.zh.replace("{column}", column))

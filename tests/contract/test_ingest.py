@@ -509,7 +509,8 @@ def test_every_row_is_accounted_for(tmp_path):
     rejected = sum(count for count, _ in report.rejected.values())
     assert report.rows_read == 6 == report.rows_kept + report.without_unit + rejected
     for reason in report.rejected:
-        assert "{" not in reason_text(reason).say("en") + reason_text(reason).say("zh-CN")
+        assert "{" not in reason_text(reason).en + reason_text(reason).zh
+    assert reason_text("type:{c}").words("zh-CN") == "{c}：与描述的类型不符"
 
 
 def test_only_the_first_hundred_row_numbers_are_kept(tmp_path):
