@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from access.audit import Entry, canonical, digest
-from access.ledger import Reservation
+from access.ledger import Reservation, has_room, refusal
 from access.people import Principal
 from access.policy import Use
 from access.ports import Cursor, IdempotencyRecord, RegistryChanged, Slice, StoredAnswer, StoredReceipt
@@ -86,10 +86,9 @@ def preview(
     """Parse, plan and price. Touches no data, spends nothing, writes nothing."""
     with house.registry.read() as unit:
         standing = stand(house, unit, who, Use.PREVIEW, project=project, dataset=dataset)
-    plan = compile_query(sql, standing.facts)
-    price = offer(standing, plan, epsilon, delta)
-    with house.registry.read() as unit:
-        stored = unit.answers.find(standing.project.id, plan.digest(), standing.version.digest, price.loss)
+        plan = compile_query(sql, standing.facts)
+        price = offer(standing, plan, epsilon, delta)
+        stored = _stored(unit, standing, plan, price)
     return Preview(
         question=sql,
         standing=standing,
@@ -124,7 +123,8 @@ def ask(
         if earlier is not None:
             return _replayed(unit, earlier)
         standing = stand(house, unit, who, Use.ASK, project=project, dataset=dataset)
-    plan = compile_query(sql, standing.facts)  # outside the writing transaction: long texts must not block others
+        plan = compile_query(sql, standing.facts)  # not while writing: long texts must not block others
+        _refuse_hopeless(unit, standing, plan, offer(standing, plan, epsilon, delta))
     with house.registry.begin() as unit:
         earlier = unit.idempotency.lookup(who.id, idempotency_key, body)
         if earlier is not None:
@@ -139,6 +139,21 @@ def ask(
     return asked
 
 
+def _refuse_hopeless(unit: Work, standing: Standing, plan: Plan, price: Offer) -> None:
+    """Say no early to a question that has neither a stored answer nor room, so that it takes no turn at writing.
+
+    This decides nothing: room is tested in the statement that takes it (law 1).
+    """
+    full = next((a for a in (standing.account, standing.total) if not has_room(a, price.loss)), None)
+    if full is not None and _stored(unit, standing, plan, price) is None:
+        raise refusal(full, price.loss, standing.dataset.provider.contact)
+
+
+def _stored(unit: Work, standing: Standing, plan: Plan, price: Offer) -> StoredAnswer | None:
+    """The answer of this project to this question on this version that was paid with at least this price."""
+    return unit.answers.find(standing.project.id, plan.digest(), standing.version.digest, price.loss)
+
+
 @dataclass(frozen=True, slots=True)
 class _Key:
     name: str
@@ -148,7 +163,7 @@ class _Key:
 def _book(house: House, unit: Work, standing: Standing, plan: Plan, sql: str, price: Offer, key: _Key) -> Asked:
     """Within one transaction: the stored answer, or {reservation, job}; and the idempotency record, all with one entry."""
     who = standing.who
-    stored = unit.answers.find(standing.project.id, plan.digest(), standing.version.digest, price.loss)
+    stored = _stored(unit, standing, plan, price)
     if stored is not None:
         entry = house.event("question.repeated", who, stored.job, answer=stored.id, receipt=stored.receipt)
         _remember(house, unit, who, key, _REPEAT + stored.job, entry)
