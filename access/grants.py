@@ -9,7 +9,6 @@ comes back begins a new round; votes of earlier rounds are kept and no longer co
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,6 +18,7 @@ from types import MappingProxyType
 from access.catalogue import Dataset
 from access.people import Principal
 from access.policy import Method, reviewers_needed
+from access.terms import LARGEST_EPSILON
 from privacy.errors import Conflict, Malformed, NotFound, Refused, Text
 from privacy.loss import Budget
 
@@ -255,7 +255,7 @@ class TermsMalformed(Malformed):
 def require_terms(terms: Terms, dataset: Dataset, now: datetime) -> Terms:
     """The terms, or a problem naming everything in them that the dataset's policy cannot give."""
     budget, policy = terms.budget, dataset.policy
-    positive = 0 < budget.epsilon < math.inf and 0 < budget.delta < 1
+    positive = 0 < budget.epsilon <= LARGEST_EPSILON and 0 < budget.delta < 1
     if not (positive and terms.methods and (terms.expires_at is None or terms.expires_at > now)):
         until = terms.expires_at.isoformat() if terms.expires_at else "–"
         raise TermsMalformed(wrong=f"ε = {budget.epsilon}, δ = {budget.delta}, {', '.join(terms.methods)}, {until}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -17,6 +16,9 @@ from types import MappingProxyType
 
 from privacy.errors import Refused, Text
 from privacy.loss import Budget
+
+#: Beyond it a budget promises nothing, and its loss would no longer fit the ledger's integers.
+LARGEST_EPSILON = 1_000_000
 
 
 class Grade(StrEnum):
@@ -119,10 +121,10 @@ def _loose(grade: Grade, policy: Policy) -> Iterator[Text]:
     if policy.min_units < rule.min_units:
         yield Text(f"min_units at least {rule.min_units}.", f"min_units 至少为 {rule.min_units}。")
     for name, budget in (("per_project", policy.per_project), ("total", policy.total)):
-        if not (math.isfinite(budget.epsilon) and budget.epsilon > 0 and 0 < budget.delta < 1):
+        if not (0 < budget.epsilon <= LARGEST_EPSILON and 0 < budget.delta < 1):
             yield Text(
-                f"budget.{name} needs a positive epsilon and a delta between 0 and 1.",
-                f"budget.{name} 的 epsilon 必须为正数，delta 必须在 0 与 1 之间。",
+                f"budget.{name} needs an epsilon above 0 and at most {LARGEST_EPSILON}, and a delta between 0 and 1.",
+                f"budget.{name} 的 epsilon 必须大于 0 且不超过 {LARGEST_EPSILON}，delta 必须在 0 与 1 之间。",
             )
     if policy.per_project.epsilon > policy.total.epsilon or policy.per_project.delta > policy.total.delta:
         yield Text("budget.per_project exceeds budget.total.", "budget.per_project 超过 budget.total。")

@@ -16,11 +16,11 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, make_url
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError, StatementError
 
 from access.audit import Signer
 from access.ports import Clock
-from privacy.errors import Text, Unavailable
+from privacy.errors import Problem, Text, Unavailable
 from sandbox.store.answers import SqlAnswers, SqlIdempotency, SqlReceipts
 from sandbox.store.catalogue import SqlCatalogue
 from sandbox.store.grants import SqlGrants, SqlRequests
@@ -100,6 +100,11 @@ class SqlRegistry:
         with self._open(writes=writes) as connection:
             try:
                 yield Session(connection, writes=writes, signer=self._signer, clock=self._clock)
+            except StatementError as error:
+                connection.rollback()
+                if isinstance(error.orig, Problem):
+                    raise error.orig from None
+                raise
             except BaseException:
                 connection.rollback()
                 raise

@@ -14,6 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
+from privacy.errors import Malformed, Text
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 metadata = sa.MetaData(
@@ -49,8 +51,44 @@ class Instant(sa.types.TypeDecorator[datetime]):
         return None if value is None else _EPOCH + timedelta(microseconds=int(value))
 
 
+class TextUnstorable(Malformed):
+    """A text that no database keeps as it is; found when somebody asks for it by name, so it is the asker's mistake."""
+
+    code = "registry.bad_text"
+    sentence = Text("A text holds a character that cannot be stored.", "文本含有无法存储的字符。")
+    hint = Text("Leave out NUL characters and halves of surrogate pairs.", "请去掉 NUL 字符和不成对的代理码元。")
+
+
+class Words(sa.types.TypeDecorator[str]):
+    """Text that every database keeps alike: no NUL (PostgreSQL has none), no half of a surrogate pair (not UTF-8)."""
+
+    impl: type[sa.String] = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """The text as it stands, or `TextUnstorable`."""
+        if value is not None and ("\0" in value or not _encodes(value)):
+            raise TextUnstorable
+        return value
+
+
+class Code(Words):
+    """Short text: an id, a digest, a state."""
+
+    impl = sa.String
+    cache_ok = True
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _id(name: str = "id") -> sa.Column[str]:
-    return sa.Column(name, sa.String(64), nullable=False, unique=True)
+    return sa.Column(name, Code(64), nullable=False, unique=True)
 
 
 def _ref(name: str, target: str, *, nullable: bool = False, deferred: bool = False) -> sa.Column[Any]:
@@ -63,16 +101,16 @@ def _listed(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
     return sa.Table(name, metadata, seq, *columns, sqlite_autoincrement=True)
 
 
-organisations = _listed("organisations", _id(), sa.Column("name", sa.Text, nullable=False, unique=True))
+organisations = _listed("organisations", _id(), sa.Column("name", Words, nullable=False, unique=True))
 
 principals = _listed(
     "principals",
     _id(),
-    sa.Column("login", sa.Text, nullable=False, unique=True),
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("login", Words, nullable=False, unique=True),
+    sa.Column("name", Words, nullable=False),
     _ref("organisation", "organisations.id"),
-    sa.Column("roles", sa.Text, nullable=False),
-    sa.Column("password_hash", sa.Text),
+    sa.Column("roles", Words, nullable=False),
+    sa.Column("password_hash", Words),
     sa.Column("disabled_at", Instant),
 )
 
@@ -80,8 +118,8 @@ tokens = _listed(
     "tokens",
     _id(),
     _ref("owner", "principals.id"),
-    sa.Column("label", sa.Text, nullable=False),
-    sa.Column("hash", sa.String(64), nullable=False, unique=True),
+    sa.Column("label", Words, nullable=False),
+    sa.Column("hash", Code(64), nullable=False, unique=True),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("expires_at", Instant, nullable=False),
     sa.Column("revoked_at", Instant),
@@ -91,9 +129,9 @@ tokens = _listed(
 projects = _listed(
     "projects",
     _id(),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
-    sa.Column("title", sa.Text, nullable=False),
-    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("name", Words, nullable=False, unique=True),
+    sa.Column("title", Words, nullable=False),
+    sa.Column("purpose", Words, nullable=False),
     _ref("organisation", "organisations.id"),
     _ref("created_by", "principals.id"),
     sa.Column("created_at", Instant, nullable=False),
@@ -109,24 +147,24 @@ members = sa.Table(
 
 datasets = _listed(
     "datasets",
-    sa.Column("name", sa.Text, nullable=False, unique=True),
-    sa.Column("grade", sa.String(2), nullable=False),
-    sa.Column("openness", sa.String(16), nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("name", Words, nullable=False, unique=True),
+    sa.Column("grade", Code(2), nullable=False),
+    sa.Column("openness", Code(16), nullable=False),
+    sa.Column("state", Code(16), nullable=False),
     _ref("steward", "principals.id"),
-    sa.Column("version", sa.String(64)),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("description", sa.Text, nullable=False),
-    sa.Column("description_digest", sa.String(64), nullable=False),
+    sa.Column("version", Code(64)),
+    sa.Column("body", Words, nullable=False),
+    sa.Column("description", Words, nullable=False),
+    sa.Column("description_digest", Code(64), nullable=False),
     sa.Column("created_at", Instant, nullable=False),
 )
 
 versions = _listed(
     "versions",
     _ref("dataset", "datasets.name"),
-    sa.Column("digest", sa.String(64), nullable=False),
-    sa.Column("facts", sa.Text, nullable=False),
-    sa.Column("description_digest", sa.String(64), nullable=False),
+    sa.Column("digest", Code(64), nullable=False),
+    sa.Column("facts", Words, nullable=False),
+    sa.Column("description_digest", Code(64), nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     _ref("created_by", "principals.id"),
     sa.UniqueConstraint("dataset", "digest"),
@@ -136,9 +174,9 @@ uploads = sa.Table(
     "uploads",
     metadata,
     sa.Column("dataset", sa.ForeignKey("datasets.name"), primary_key=True),
-    sa.Column("table", sa.Text, primary_key=True),
-    sa.Column("path", sa.Text, nullable=False),
-    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("table", Words, primary_key=True),
+    sa.Column("path", Words, nullable=False),
+    sa.Column("digest", Code(64), nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     _ref("uploaded_by", "principals.id"),
     sa.Column("uploaded_at", Instant, nullable=False),
@@ -147,9 +185,9 @@ uploads = sa.Table(
 reports = _listed(
     "reports",
     _ref("dataset", "datasets.name"),
-    sa.Column("job", sa.String(64), nullable=False),
-    sa.Column("version", sa.String(64)),
-    sa.Column("report", sa.Text, nullable=False),
+    sa.Column("job", Code(64), nullable=False),
+    sa.Column("version", Code(64)),
+    sa.Column("report", Words, nullable=False),
     sa.Column("at", Instant, nullable=False),
     sa.Index("ix_reports_dataset", "dataset", "seq"),
 )
@@ -160,17 +198,17 @@ requests = _listed(
     _ref("project", "projects.id"),
     _ref("dataset", "datasets.name"),
     _ref("author", "principals.id"),
-    sa.Column("purpose", sa.Text, nullable=False),
-    sa.Column("methods", sa.Text, nullable=False),
+    sa.Column("purpose", Words, nullable=False),
+    sa.Column("methods", Words, nullable=False),
     sa.Column("epsilon", sa.Double, nullable=False),
     sa.Column("delta", sa.Double, nullable=False),
     sa.Column("expires_at", Instant),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("changed_at", Instant, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("state", Code(16), nullable=False),
     sa.Column("round", sa.Integer, nullable=False),
     sa.Column("decided_at", Instant),
-    sa.Column("grant", sa.String(64)),
+    sa.Column("grant", Code(64)),
 )
 
 reviews = _listed(
@@ -178,9 +216,9 @@ reviews = _listed(
     _ref("request", "requests.id"),
     sa.Column("round", sa.Integer, nullable=False),
     _ref("reviewer", "principals.id"),
-    sa.Column("organisation", sa.String(64), nullable=False),
-    sa.Column("vote", sa.String(16), nullable=False),
-    sa.Column("comment", sa.Text, nullable=False),
+    sa.Column("organisation", Code(64), nullable=False),
+    sa.Column("vote", Code(16), nullable=False),
+    sa.Column("comment", Words, nullable=False),
     sa.Column("at", Instant, nullable=False),
     sa.UniqueConstraint("request", "round", "reviewer"),
 )
@@ -191,17 +229,17 @@ grants = _listed(
     _ref("request", "requests.id"),
     _ref("project", "projects.id"),
     _ref("dataset", "datasets.name"),
-    sa.Column("purpose", sa.Text, nullable=False),
-    sa.Column("methods", sa.Text, nullable=False),
+    sa.Column("purpose", Words, nullable=False),
+    sa.Column("methods", Words, nullable=False),
     sa.Column("epsilon", sa.Double, nullable=False),
     sa.Column("delta", sa.Double, nullable=False),
     sa.Column("expires_at", Instant),
-    sa.Column("reviewers", sa.Text, nullable=False),
+    sa.Column("reviewers", Words, nullable=False),
     sa.Column("granted_at", Instant, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("state", Code(16), nullable=False),
     sa.Column("changed_at", Instant, nullable=False),
     sa.Column("revoked_at", Instant),
-    sa.Column("comment", sa.Text, nullable=False),
+    sa.Column("comment", Words, nullable=False),
     sa.Index("ix_grants_project_dataset", "project", "dataset", "seq"),
 )
 
@@ -210,7 +248,7 @@ accounts = _listed(
     _id(),
     _ref("dataset", "datasets.name"),
     # The empty project is the dataset's total: NULLs would not be held unique.
-    sa.Column("project", sa.String(64), nullable=False),
+    sa.Column("project", Code(64), nullable=False),
     sa.Column("epsilon", sa.Double, nullable=False),
     sa.Column("delta", sa.Double, nullable=False),
     sa.Column("limit_rho", sa.BigInteger, nullable=False),
@@ -229,18 +267,18 @@ accounts = _listed(
 jobs = _listed(
     "jobs",
     _id(),
-    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("kind", Code(16), nullable=False),
     _ref("dataset", "datasets.name"),
     _ref("project", "projects.id", nullable=True),
     _ref("asked_by", "principals.id"),
-    sa.Column("payload", sa.Text, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("status", sa.String(32), nullable=False),
+    sa.Column("payload", Words, nullable=False),
+    sa.Column("state", Code(16), nullable=False),
+    sa.Column("status", Code(32), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("lease_until", Instant),
-    sa.Column("progress", sa.Text, nullable=False),
-    sa.Column("result", sa.Text, nullable=False),
-    sa.Column("private", sa.Text, nullable=False),
+    sa.Column("progress", Words, nullable=False),
+    sa.Column("result", Words, nullable=False),
+    sa.Column("private", Words, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("changed_at", Instant, nullable=False),
     sa.Index("ix_jobs_state", "state", "changed_at"),
@@ -257,16 +295,16 @@ reservations = _listed(
     sa.Column("rho", sa.BigInteger, nullable=False),
     sa.Column("delta", sa.BigInteger, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("state", Code(16), nullable=False),
     sa.Column("closed_at", Instant),
 )
 
 lines = _listed(
     "ledger_lines",
     _ref("account", "accounts.id"),
-    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("kind", Code(16), nullable=False),
     _ref("reservation", "reservations.id", nullable=True),
-    sa.Column("job", sa.String(64)),
+    sa.Column("job", Code(64)),
     sa.Column("rho", sa.BigInteger, nullable=False),
     sa.Column("delta", sa.BigInteger, nullable=False),
     sa.Column("reserved_rho", sa.BigInteger, nullable=False),
@@ -296,8 +334,8 @@ answers = _listed(
     sa.Column("job", sa.ForeignKey("jobs.id", deferrable=True, initially="DEFERRED"), nullable=False, unique=True),
     _ref("project", "projects.id"),
     _ref("dataset", "datasets.name"),
-    sa.Column("plan", sa.String(64), nullable=False),
-    sa.Column("version", sa.String(64), nullable=False),
+    sa.Column("plan", Code(64), nullable=False),
+    sa.Column("version", Code(64), nullable=False),
     sa.Column("rho", sa.BigInteger, nullable=False),
     sa.Column("delta", sa.BigInteger, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
@@ -310,9 +348,9 @@ idempotency = sa.Table(
     "idempotency",
     metadata,
     sa.Column("principal", sa.ForeignKey("principals.id"), primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("body_digest", sa.String(64), nullable=False),
-    sa.Column("result", sa.Text, nullable=False),
+    sa.Column("key", Words, primary_key=True),
+    sa.Column("body_digest", Code(64), nullable=False),
+    sa.Column("result", Words, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
 )
 
@@ -338,7 +376,7 @@ log_heads = sa.Table(
     sa.Column("size", Whole, primary_key=True, autoincrement=False),
     sa.Column("root", sa.LargeBinary, nullable=False),
     sa.Column("at", Instant, nullable=False),
-    sa.Column("key_id", sa.String(64), nullable=False),
+    sa.Column("key_id", Code(64), nullable=False),
     sa.Column("signature", sa.LargeBinary, nullable=False),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from alembic.runtime.migration import MigrationContext
 
 from access.people import Organisation
 from access.ports import Cursor, IngestRecord
+from sandbox.journeys.house import Work
 from sandbox.store import Argon2Passwords, RegistryBusy, SqlRegistry, migrate
 from sandbox.store import registry as store
 from sandbox.store.migrate import RegistryNewer, newest
 from sandbox.store.registry import connect
-from sandbox.store.tables import APPEND_ONLY, metadata
+from sandbox.store.tables import APPEND_ONLY, TextUnstorable, metadata
 from tests.fakes import cast
 from tests.fakes.cast import NOW, SIGNER, Events
 from tests.fakes.furnished import furnish
@@ -174,3 +176,26 @@ def test_passwords_are_argon2id_and_nobody_is_told_which_login_exists() -> None:
     assert not passwords.verify("correct horse batterz", stored)
     assert not passwords.verify("correct horse battery", None)
     assert not passwords.verify("correct horse battery", "not a hash")
+
+
+@pytest.mark.parametrize("text", ["\0", "li\0", "\ud800"])
+def test_a_text_no_database_keeps_is_the_askers_mistake(database: str, text: str) -> None:
+    """Otherwise one database would answer "not found" and the other fall over."""
+    registry = open_registry(database)
+    furnish(registry)
+    lookups: list[Callable[[Work], object]] = [
+        lambda work: work.people.principal_by_login(text),
+        lambda work: work.people.project(text),
+        lambda work: work.catalogue.get(text),
+        lambda work: work.jobs.get(text),
+        lambda work: work.idempotency.lookup(cast.LI.id, text, "d"),
+        lambda work: work.ledger.accounts(Cursor(), dataset=text),
+    ]
+    for look in lookups:
+        with pytest.raises(TextUnstorable), registry.read() as work:
+            look(work)
+    with pytest.raises(TextUnstorable), registry.begin() as work:
+        work.people.add_organisation(Organisation(id="x", name=text), entry=event())
+    with registry.begin() as work:
+        work.people.add_organisation(Organisation(id="x", name="𝔛 字"), entry=event())
+    registry.close()

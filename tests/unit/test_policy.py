@@ -295,6 +295,8 @@ def test_a_lawful_policy_passes_as_it_is() -> None:
         ({"reviewers": 2, "min_units": 4}, Grade.L3, "min_units at least 5"),
         ({"per_project": Budget(0.0, 1e-6)}, Grade.L1, "budget.per_project needs"),
         ({"total": Budget(float("inf"), 1e-6)}, Grade.L1, "budget.total needs"),
+        ({"total": Budget(1_000_001.0, 1e-6)}, Grade.L1, "at most 1000000"),
+        ({"total": Budget(float("nan"), 1e-6)}, Grade.L1, "budget.total needs"),
         ({"total": Budget(20.0, 1.0)}, Grade.L1, "budget.total needs"),
         ({"per_project": Budget(13.0, 1e-6)}, Grade.L1, "exceeds budget.total"),
         ({"per_project": Budget(1.0, 1e-5)}, Grade.L1, "exceeds budget.total"),
