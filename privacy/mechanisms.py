@@ -164,10 +164,11 @@ def add_noise(plan: Plan, cells: Iterable[Cell], loss: Loss) -> NoisyCells:
     exact = [(cell[:width], _integers(cell[width:])) for cell in cells]
     if plan.selects_keys:
         return _private_cells(plan, exact, loss)
-    by_key = {_comparable(key): values for key, values in exact}
+    kinds = [k.kind for k in plan.keys]
+    by_key = {_comparable(key, kinds): values for key, values in exact}
     grid = list(itertools.product(*(k.domain or () for k in plan.keys)))
     empty = (0,) * len(plan.statistics)
-    vectors = [by_key.get(_comparable(g), empty) for g in grid]
+    vectors = [by_key.get(_comparable(g, kinds), empty) for g in grid]
     return _withhold(plan, list(grid), _noisy_columns(plan, vectors, loss), None)
 
 
@@ -177,10 +178,11 @@ def _integers(values: Cell) -> tuple[int, ...]:
     return tuple(v for v in values if isinstance(v, int))
 
 
-def _comparable(key: Cell) -> Cell:
-    """A public key as it compares: True is not 1, and a decimal equals its nearest double."""
+def _comparable(key: Cell, kinds: Sequence[Kind]) -> Cell:
+    """A public key as it compares: a number as its double, everything else exactly (integers beyond 2^53 differ)."""
     return tuple(
-        float(v) if isinstance(v, int | Decimal) and not isinstance(v, bool) else (isinstance(v, bool), v) for v in key
+        float(v) if kind is Kind.NUMBER and isinstance(v, int | float | Decimal) else v
+        for v, kind in zip(key, kinds, strict=True)
     )
 
 
@@ -279,8 +281,15 @@ def _noisy_table(plan: Plan, noisy: NoisyCells) -> SmallTable:
         for i, (key, values) in enumerate(zip(noisy.keys, noisy.values, strict=True))
     ]
     types = [("cell", "BIGINT"), *((k.name, _TYPES[k.kind]) for k in plan.keys)]
-    types += [(s.name, "BIGINT" if s.round_to.denominator == 1 else "DOUBLE") for s in plan.statistics]
+    types += [(s.name, _value_type(s.round_to)) for s in plan.statistics]
     return SmallTable(columns=tuple(types), rows=rows)
+
+
+def _value_type(round_to: Fraction) -> str:
+    """A lattice integer fits 64 bits; times a coarse step it may not."""
+    if round_to.denominator != 1:
+        return "DOUBLE"
+    return "BIGINT" if round_to == 1 else "HUGEINT"
 
 
 def _published(lattice: int | None, up: int, round_to: Fraction) -> int | float | None:

@@ -22,14 +22,13 @@ import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from privacy.errors import Text
 from privacy.facts import Kind
 from privacy.sql.plan import Aggregate, Statistic
-from privacy.sql.problems import TooManyParts
 from privacy.sql.resolve import Relation
 from privacy.sql.terms import Term
 
-#: Coordinates stay below this, so that sums of squares are exact in 128 bits.
+#: Coordinates stay below this, so that sums of squares are exact in 128 bits: a unit owns at most
+#: `privacy.sql.resolve.MAX_UNIT_ROWS` rows, and a value's lattice is as coarse as it then has to be.
 MAX_REACH = 2**44
 #: The lattice is refined until a bound is at least this, so that truncation is negligible.
 FINE = 2**20
@@ -83,7 +82,7 @@ def _row_integer(term: Term, step: Fraction, first: int, last: int, offset: int)
         clamped = f"greatest({first}, least({last}, {whole}))"
         return f"CASE WHEN {value} IS NOT NULL THEN {clamped} - {offset} END"
     scaled = f"round(CAST({value} AS DOUBLE) * {step.denominator} / {step.numerator})"
-    clamped = f"CAST(greatest({first}, least({last}, {scaled})) AS BIGINT)"
+    clamped = f"TRY_CAST(greatest({first}, least({last}, {scaled})) AS BIGINT)"
     return f"CASE WHEN isfinite(CAST({value} AS DOUBLE)) THEN {clamped} - {offset} END"
 
 
@@ -111,8 +110,6 @@ def refinement(m: Measure, max_rows: int, cells: int | None) -> int:
     if m.aggregate is Aggregate.WEIGHT:
         return 1
     bound = math.isqrt(_bound_squared(m, max_rows, cells))
-    if bound > MAX_REACH:
-        raise TooManyParts(count=max_rows, part=Text("rows for one unit", "行（单个隐私单元）"), limit=MAX_REACH)
     up = 1
     while bound * up < FINE:
         up *= 2
@@ -172,8 +169,9 @@ class Exact:
         columns = ["unit", *names, *(self._coordinate(i, m) for i, m in enumerate(self.measures))]
         text = f"SELECT {', '.join(c for c in columns if c)} FROM tracked GROUP BY {', '.join(['unit', *names])}"
         if self.cells is None:
-            order = ", ".join(["unit", *names])
-            inner = f"{text} QUALIFY row_number() OVER (PARTITION BY unit ORDER BY hash({order})) <= {self.max_keys}"
+            every = ", ".join(["unit", *names])
+            order = ", ".join([f"hash({every})", *names])
+            inner = f"{text} QUALIFY row_number() OVER (PARTITION BY unit ORDER BY {order}) <= {self.max_keys}"
             text = f"SELECT *, {self._weight()} FROM ({inner})"
         return text
 
@@ -207,7 +205,7 @@ class Exact:
         value = f"c{i}"
         if self.keys and self.measures[i].aggregate is not Aggregate.WEIGHT:
             square = self.statistics[i].bound_squared
-            factor = f"CAST(floor({FINE} * sqrt({square}::DOUBLE / q{i}::DOUBLE) * {1 - 2.0**-40!r}) AS HUGEINT)"
+            factor = f"CAST(floor({FINE} * sqrt({square}::DOUBLE / greatest(q{i}, 1)::DOUBLE) * {1 - 2.0**-40!r}) AS HUGEINT)"
             shrunk = f"CAST((CAST(c{i} AS HUGEINT) * {factor}) // {FINE} AS BIGINT)"
             value = f"CASE WHEN q{i} <= {square}::HUGEINT THEN c{i} ELSE {shrunk} END"
         return f"CAST(greatest(-{TOTAL}, least({TOTAL}, coalesce(sum({value}), 0))) AS BIGINT) AS s{i}"

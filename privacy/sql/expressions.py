@@ -221,16 +221,22 @@ def _arithmetic(symbol: str) -> Callable[[Reader, exp.Expr], Term]:
                 return total(terms.add(a, b, sql, minus=symbol == "-"))
             case "*":
                 return total(terms.multiply(a, b, sql))
-        return replace(terms.divide(a, b, sql), nullable=True)
+        return terms.divide(a, b, sql)  # x / 0 is infinite, not NULL
 
     return read
+
+
+def _null_at_zero(a: Term, b: Term) -> bool:
+    """Whether a whole division or a remainder can be NULL: when an operand can be, or the divisor can be 0."""
+    nonzero = (b.low is not None and b.low > 0) or (b.high is not None and b.high < 0)
+    return a.nullable or b.nullable or not nonzero
 
 
 def _whole_division(reader: Reader, node: exp.Expr) -> Term:
     require_arguments(node, "this", "expression")
     a, b = reader.of_kind(node.this, "//", Kind.INTEGER), reader.of_kind(node.expression, "//", Kind.INTEGER)
     quotient = terms.rounded(terms.divide(a, b, ""), f"TRY({a.sql} // {b.sql})", 0, Kind.INTEGER)
-    return replace(quotient, nullable=True, step=Fraction(1))
+    return replace(quotient, nullable=_null_at_zero(a, b), step=Fraction(1))
 
 
 def _remainder(reader: Reader, node: exp.Expr) -> Term:
@@ -243,6 +249,7 @@ def _remainder(reader: Reader, node: exp.Expr) -> Term:
     return Term(
         sql=f"TRY({a.sql} % {b.sql})",
         kind=kind,
+        nullable=_null_at_zero(a, b),
         low=None if reach is None else (Fraction(0) if a.low is not None and a.low >= 0 else -reach),
         high=None if reach is None else (Fraction(0) if a.high is not None and a.high <= 0 else reach),
         step=terms.joint_step((a.step, b.step)),

@@ -96,7 +96,7 @@ class AnswerScope:
     def _count_units(self, node: exp.Count, distinct: exp.Distinct) -> Term:
         require_arguments(distinct, "expressions")
         counted = distinct.expressions
-        if len(counted) != 1 or not self.relation.scope.is_unit(counted[0]):
+        if len(counted) != 1 or not self.relation.scope.is_unit(counted[0].unnest()):
             raise self._not_unit(node)
         return self._statistic(Measure(aggregate=Aggregate.UNITS, row="", label=_label(node)))
 

@@ -33,6 +33,8 @@ from privacy.sql.problems import (
 from privacy.sql.terms import SAFE_INTEGER, Term, require_kind
 
 MAX_JOINS = 8
+#: No unit may own more rows of the relation; a sum then still has a lattice of thousands of steps.
+MAX_UNIT_ROWS = 2**32
 #: (side, kind) of the joins that keep every row with its unit; a CROSS JOIN is then refused for want of an equality.
 _JOINS = {("", ""), ("", "INNER"), ("", "CROSS"), ("LEFT", ""), ("LEFT", "OUTER")}
 
@@ -69,10 +71,10 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class RowScope:
-    """Names of a row: the columns of the joined tables. `merged` holds names joined by USING."""
+    """Names of a row: the columns of the joined tables. `merged` holds (name, tag) of the columns that USING made one."""
 
     sources: tuple[Source, ...]
-    merged: frozenset[str] = field(default_factory=frozenset)
+    merged: frozenset[tuple[str, str]] = field(default_factory=frozenset)
 
     def known(self, node: exp.Expr) -> Term | None:
         """Rows know no sub-expression as a whole."""
@@ -92,7 +94,7 @@ class RowScope:
         found = [(s, c) for s in places if (c := s.facts.column(name)) is not None]
         if not found:
             raise UnknownColumn(name=_shown(node), where=where_of(node), allowed=self._listed())
-        if len(found) > 1 and name.casefold() not in self.merged:
+        if len(found) > 1 and any((name.casefold(), s.tag) not in self.merged for s, _ in found):
             choices = ", ".join(f"{s.alias}.{c.name}" for s, c in found)
             raise AmbiguousColumn(name=name, where=where_of(node), allowed=choices)
         return found[0]
@@ -238,7 +240,7 @@ class _Joiner:
         self.sources = sources
         self.reached = {sources[0].tag}
         self.fan_out = 1
-        self.merged: set[str] = set()
+        self.merged: set[tuple[str, str]] = set()
         self.equalities: list[tuple[Source, ColumnFacts, Source, ColumnFacts]] = []
 
     def relation(self, joins: list[exp.Join]) -> Relation:
@@ -263,6 +265,8 @@ class _Joiner:
                 text += f" LEFT JOIN {quote_name(s.facts.name)} AS {s.tag} ON {left[s.tag]}"
         scope = RowScope(tuple(self.sources), frozenset(self.merged))
         most = private.facts.max_rows * self.fan_out
+        if most > MAX_UNIT_ROWS:
+            raise TooManyParts(count=most, part=Text("rows for one unit", "行（单个隐私单元）"), limit=MAX_UNIT_ROWS)
         return Relation(scope=scope, from_sql=text, conditions=tuple(inner), max_rows=most)
 
     def _conditions(self, join: exp.Join, source: Source, seen: list[Source]) -> list[str]:
@@ -279,10 +283,11 @@ class _Joiner:
         here, there = exp.Column(this=name, table=exp.to_identifier(source.alias)), exp.Column(this=name)
         right = RowScope((source,)).find(here)
         left = RowScope(tuple(seen), frozenset(self.merged)).find(there)
-        self.merged.add(name.name.casefold())
-        pair = column_term(*left, name), column_term(*right, name)
+        self.merged |= {(name.name.casefold(), left[0].tag), (name.name.casefold(), right[0].tag)}
+        for side in (left, right):
+            column_term(*side, name)  # the unit's identifier is refused where it stands
         self.equalities.append((*left, *right))
-        Reader(RowScope((*seen, source))).alike([_qualified(*left), _qualified(*right)], "USING")
+        pair = Reader(RowScope((*seen, source))).alike([_qualified(*left), _qualified(*right)], "USING")
         return f"{pair[0].sql} = {pair[1].sql}"
 
     def _condition(self, part: exp.Expr, scope: RowScope) -> str:
