@@ -17,6 +17,7 @@ from access.ledger import (
     Account,
     AccountNotFound,
     AlreadyClosed,
+    BudgetExhausted,
     LedgerEntry,
     LineKind,
     Reservation,
@@ -42,7 +43,7 @@ class SqlLedger:
     def open(self, account: Account, *, entry: Entry) -> None:
         """See the port."""
         self._session.record(entry, sa.insert(accounts).values(**_account_columns(account)))
-        self._line(account, LineKind.OPENED, NOTHING, entry)
+        self._lines([account], LineKind.OPENED, NOTHING, entry)
 
     def account(self, key: str) -> Account | None:
         """See the port."""
@@ -86,14 +87,13 @@ class SqlLedger:
             )
         )
         self._session.record(entry, statement)
-        self._line(after, LineKind.LIMIT_SET, NOTHING, entry)
+        self._lines([after], LineKind.LIMIT_SET, NOTHING, entry)
 
     def reserve(self, reservation: Reservation, *, contact: str, entry: Entry) -> None:
         """See the port."""
         self._session.require_writable()
         loss = reservation.loss
-        with self._session.connection.begin_nested():
-            taken = [self._take(key, loss, contact) for key in self._pair(reservation)]
+        taken = self._take_both(self._pair(reservation), loss, contact)
         statement = sa.insert(reservations).values(
             id=reservation.id,
             job=reservation.job,
@@ -105,18 +105,29 @@ class SqlLedger:
             state=reservation.state.value,
         )
         self._session.record(entry, statement)
-        for account in taken:
-            self._line(account, LineKind.RESERVED, loss, entry, reservation)
+        self._lines(taken, LineKind.RESERVED, loss, entry, reservation)
 
     def _pair(self, reservation: Reservation) -> list[str]:
         """The ids of the project's and of the total account; without both nothing can be spent."""
-        found = []
-        for project in (reservation.project, None):
-            account = self.find(reservation.dataset, project)
-            if account is None:
+        projects = (reservation.project, _TOTAL)
+        query = sa.select(accounts.c.id, accounts.c.project).where(
+            accounts.c.dataset == reservation.dataset, accounts.c.project.in_(projects)
+        )
+        found = {row["project"]: row["id"] for row in self._session.all(query)}
+        for project in projects:
+            if project not in found:
                 raise AccountNotFound(account=f"{reservation.dataset} / {project or '*'}")
-            found.append(account.id)
-        return found
+        return [found[project] for project in projects]
+
+    def _take_both(self, pair: list[str], loss: Loss, contact: str) -> list[Account]:
+        """Set the loss aside on both accounts; when the second refuses, the first is put back as it was."""
+        mine, total = pair
+        first = self._take(mine, loss, contact)
+        try:
+            return [first, self._take(total, loss, contact)]
+        except BudgetExhausted:
+            self._move(mine, loss, sa.true(), reserved=-1, spent=0)
+            raise
 
     def _take(self, key: str, loss: Loss, contact: str) -> Account:
         """Set the loss aside in one conditional UPDATE, or refuse."""
@@ -164,11 +175,8 @@ class SqlLedger:
             raise self._already_closed(key)
         closed = self.reservation(key)
         assert closed is not None
-        self._session.record(entry)
-        for account in self._pair(closed):
-            after = self._move(account, closed.loss, sa.true(), reserved=-1, spent=spent)
-            assert after is not None
-            self._line(after, kind, closed.loss, entry, closed)
+        moved = [self._move(key, closed.loss, sa.true(), reserved=-1, spent=spent) for key in self._pair(closed)]
+        self._lines([a for a in moved if a is not None], kind, closed.loss, entry, closed)
 
     def _already_closed(self, key: str) -> Exception:
         before = self.reservation(key)
@@ -176,23 +184,33 @@ class SqlLedger:
             return LookupError(f"there is no reservation {key}")
         return AlreadyClosed(reservation=key, state=before.state.value)
 
-    def _line(
-        self, account: Account, kind: LineKind, loss: Loss, entry: Entry, reservation: Reservation | None = None
+    def _lines(
+        self,
+        moved: list[Account],
+        kind: LineKind,
+        loss: Loss,
+        entry: Entry,
+        reservation: Reservation | None = None,
     ) -> None:
-        statement = sa.insert(lines).values(
-            account=account.id,
-            kind=kind.value,
-            reservation=reservation.id if reservation else None,
-            job=reservation.job if reservation else None,
-            rho=loss.rho,
-            delta=loss.delta,
-            reserved_rho=account.reserved.rho,
-            reserved_delta=account.reserved.delta,
-            spent_rho=account.spent.rho,
-            spent_delta=account.spent.delta,
-            at=entry.at,
-        )
-        self._session.record(entry, statement)
+        """One line on each of the accounts, which come with their new sums."""
+        written = [
+            {
+                "account": account.id,
+                "kind": kind.value,
+                "reservation": reservation.id if reservation else None,
+                "job": reservation.job if reservation else None,
+                "rho": loss.rho,
+                "delta": loss.delta,
+                "reserved_rho": account.reserved.rho,
+                "reserved_delta": account.reserved.delta,
+                "spent_rho": account.spent.rho,
+                "spent_delta": account.spent.delta,
+                "at": entry.at,
+            }
+            for account in moved
+        ]
+        self._session.record(entry)
+        self._session.connection.execute(sa.insert(lines), written)
 
     def reservation(self, key: str) -> Reservation | None:
         """See the port."""
