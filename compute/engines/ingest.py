@@ -2,7 +2,7 @@
 
 Owns the `Ingest` port's DuckDB adapter. Two files are written in a private folder beside the target: a working database,
 thrown away, and the version, which only ever receives what may be kept, so that no freed block of it can hold anything raw.
-A unit's identifier is replaced, before anything is written, by a hash keyed with a salt drawn for this one ingest and
+A unit's identifier is replaced, before it reaches either, by a hash keyed with a salt drawn for this one ingest and
 forgotten with it; unit numbers are the rank of that hash, row ranks the order of another. The same files therefore give
 another version digest every time, on purpose. Law 3: rows without a unit are left out and reported.
 

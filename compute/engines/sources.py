@@ -47,15 +47,18 @@ class Source:
     rejects: str | None = None
     records: int | None = None
     unclosed: Numbers = field(default_factory=lambda: np.empty(0, np.int64))
+    copy: Path | None = None
 
     def load(self, session: Session, sql: str, stage: str) -> None:
-        """Run a statement that reads `select`; a file that turns out to be damaged is `FileUnreadable`."""
+        """Run the one statement that reads `select`; a file that turns out to be damaged is `FileUnreadable`."""
         try:
             session.run(sql, stage)
         except duckdb.Error as error:
             if isinstance(error, duckdb.OutOfMemoryException | duckdb.FatalException | duckdb.InterruptException):
                 raise
             raise FileUnreadable(table=self.table, why=_DAMAGED, private=str(error)) from error
+        if self.copy is not None:
+            self.copy.unlink()
 
     def broken(self, session: Session, read: int) -> Broken:
         """The rows the format rejected, `read` being the rows that `select` gave."""
@@ -166,6 +169,7 @@ def _csv(path: Path, table: TableFacts, name: str, folder: Path) -> Source:
         rejects=rejects,
         records=found.records,
         unclosed=np.array(found.unclosed, np.int64),
+        copy=copy,
     )
 
 
