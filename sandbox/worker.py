@@ -20,6 +20,7 @@ from celery.signals import worker_process_init
 
 from compute.jobs import STALE, Job, Kind
 from sandbox.journeys.ask import answer_job
+from sandbox.journeys.grants import expire_due
 from sandbox.journeys.house import House
 from sandbox.journeys.jobs import attempt, sweep
 from sandbox.journeys.onboard import run_ingest
@@ -70,6 +71,7 @@ class Sweeper:
         while not stop.wait(every):
             try:
                 self.sweep(time.monotonic())
+                expire_due(self._house)
             except Exception:  # noqa: BLE001 - the registry or the queue may be away for a while
                 _log.warning("the sweep failed", exc_info=True)
 
