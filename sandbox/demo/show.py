@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,7 +30,7 @@ from sandbox.demo import scenario, stage
 from sandbox.demo.city import DEMO_SIZE, Size
 from sandbox.demo.people import Login, seed
 from sandbox.demo.stage import PROJECT, RESEARCHER, Stage
-from sandbox.instance import Address, Embedded, InstanceRuns
+from sandbox.instance import Address, Embedded, InstanceDead, InstanceRuns
 from sandbox.say import language, say
 from sandbox.settings import Settings
 
@@ -55,7 +59,7 @@ def tell_story(settings: Settings, *, size: Size = DEMO_SIZE) -> None:
     console.print(
         Line(say("Data Open Sandbox: data that can be used but not seen", "数据开放沙箱：可用不可见"), style="bold")
     )
-    with Embedded(home, settings=Settings(port=0)) as instance:
+    with Embedded(home, settings=Settings(port=0)) as instance, watched(instance):
         logins = _found(instance, home)
         console.print(
             say("An API process and a worker process run at {url}, everything lies under {home}.",
@@ -89,7 +93,7 @@ def keep_running(settings: Settings, *, size: Size = DEMO_SIZE) -> None:
     with Embedded(home, settings=Settings(port=settings.port)) as instance:
         logins = _found(instance, home) if fresh else read_logins(home)
         if fresh:
-            with console.status(say("publishing the datasets …", "正在发布数据集……")) as shown:
+            with watched(instance), console.status(say("publishing the datasets …", "正在发布数据集……")) as shown:
                 _prepare(Stage(url=instance.url, logins=logins), home, size, shown)
             (home / READY).touch()
         _introduce(console, instance.url, logins)
@@ -99,6 +103,34 @@ def keep_running(settings: Settings, *, size: Size = DEMO_SIZE) -> None:
                 time.sleep(1)
         except KeyboardInterrupt:
             console.print(say("Stopped; `make up` goes on where you left off.", "已停止；再次运行 `make up` 可继续。"))
+
+
+@contextmanager
+def watched(instance: Embedded) -> Iterator[None]:
+    """Within the block, which is in the main thread, a process of the instance that ends by itself raises `InstanceDead`."""
+    main, over = threading.get_ident(), threading.Event()
+    dead: list[InstanceDead] = []
+
+    def watch() -> None:
+        while not over.wait(0.5):
+            try:
+                instance.require_running()
+            except InstanceDead as problem:
+                dead.append(problem)
+                signal.pthread_kill(main, signal.SIGINT)  # wakes whatever waits for the lost process
+                return
+
+    watcher = threading.Thread(target=watch, name="instance", daemon=True)
+    watcher.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if dead:
+            raise dead[0] from None
+        raise
+    finally:
+        over.set()
+        watcher.join()
 
 
 def clean_folder(folder: Path) -> Path:

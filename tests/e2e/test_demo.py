@@ -23,7 +23,7 @@ from sandbox.demo.city import TEST_SIZE
 from sandbox.demo.people import CAST
 from sandbox.demo.scenario import QUESTIONS
 from sandbox.demo.source import DATASETS
-from sandbox.instance import Address
+from sandbox.instance import Address, Embedded, InstanceDead
 from sandbox.say import speaking
 from sandbox.settings import Settings
 
@@ -56,6 +56,16 @@ def test_the_demo_touches_nobody_elses_folder(tmp_path: Path) -> None:
     with pytest.raises(show.NotADemo):
         show.tell_story(Settings(home=tmp_path), size=TEST_SIZE)
     assert theirs.read_text(encoding="utf-8") == "three years of work"
+
+
+def test_a_process_that_ends_by_itself_ends_the_waiting(tmp_path: Path) -> None:
+    with Embedded(tmp_path) as instance:
+        found = subprocess.run(["pgrep", "-f", f"worker --parent {os.getpid()}$"], capture_output=True, text=True)
+        os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+        started = time.monotonic()
+        with pytest.raises(InstanceDead), show.watched(instance):
+            time.sleep(30)
+        assert time.monotonic() - started < 10
 
 
 def kept(home: Path) -> subprocess.Popen[str]:
