@@ -124,7 +124,7 @@ def _parse(sql: str) -> list[exp.Expr | None]:
     try:
         trees = sqlglot.parse(sql, read="duckdb")
         for tree in trees:
-            _require_shallow(tree)
+            _require_shallow(tree, sql)
     except RecursionError as error:
         raise SqlTooDeep(limit=MAX_DEPTH) from error
     except ParseError as error:
@@ -137,14 +137,19 @@ def _parse(sql: str) -> list[exp.Expr | None]:
     return list(trees)
 
 
-def _require_shallow(tree: exp.Expr | None) -> None:
-    """Bound the tree before anything recurses over it: `-` and NOT chains are deep without a bracket."""
+def _require_shallow(tree: exp.Expr | None, sql: str) -> None:
+    """Bound the tree before anything recurses over it: `-` and NOT chains are deep without a bracket.
+
+    The parser accepts some operators without their operand; here they are what they are, a syntax error.
+    """
     level = [tree] if tree is not None else []
     depth = nodes = 0
     while level:
         depth, nodes = depth + 1, nodes + len(level)
         if depth > MAX_TREE or nodes > MAX_NODES:
             raise SqlTooDeep(limit=MAX_TREE)
+        if any(needed and node.args.get(name) is None for node in level for name, needed in node.arg_types.items()):
+            raise SqlSyntax(line=1, column=1, near=sql[:20])
         level = [child for node in level for child in node.iter_expressions()]
 
 
