@@ -1,4 +1,7 @@
-"""Routes about money: the accounts of privacy loss, and their lines."""
+"""Routes about money: the accounts of privacy loss, and their lines.
+
+Owns the way from a query string to `sandbox.journeys.browse` and back to wire shapes. It books nothing and decides nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Routes about permission: access requests, grants, and what the policy would say."""
+"""Routes about permission: access requests, grants, and what the policy would say.
+
+Owns the way from a body to `sandbox.journeys.grants` and back to wire shapes. No rule lives here: who may do what is decided
+by `access.policy`, in the journey.
+"""
 
 from __future__ import annotations
 
