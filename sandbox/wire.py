@@ -285,7 +285,8 @@ class UploadOut(Told):
 class RejectedOut(Told):
     """Rows refused at ingest for one reason."""
 
-    reason: str
+    reason: str = Field(description="A stable code, `kind` or `kind:column`.")
+    message: str = Field(default="", description="The reason in the asker's language.")
     count: int
     rows: list[int] = Field(description="The first row numbers, 1-based, header not counted.")
 

@@ -22,6 +22,7 @@ from access.ledger import Account, LedgerEntry
 from access.people import Principal, Project, Token
 from access.policy import Decision
 from access.ports import Signer
+from compute.engines.problems import reason_text
 from compute.jobs import STATUS, Job
 from compute.ports import TableReport
 from privacy.errors import Text
@@ -168,7 +169,7 @@ def report(noun: Report, lang: str) -> wire.ReportOut:
         job=noun.job,
         version=noun.version,
         created_at=noun.at,
-        tables=[_table_report(t) for t in noun.tables],
+        tables=[_table_report(t, lang) for t in noun.tables],
         trouble=wire.TroubleOut(
             code=trouble.code, message=_chosen(trouble.sentence, lang), hint=_chosen(trouble.hint, lang)
         )
@@ -182,8 +183,11 @@ def _chosen(text: Text, lang: str) -> str:
     return text.zh if lang.startswith("zh") else text.en
 
 
-def _table_report(noun: TableReport) -> wire.TableReportOut:
-    rejected = [wire.RejectedOut(reason=r, count=c, rows=list(rows)) for r, (c, rows) in noun.rejected.items()]
+def _table_report(noun: TableReport, lang: str) -> wire.TableReportOut:
+    rejected = [
+        wire.RejectedOut(reason=r, message=reason_text(r).words(lang), count=c, rows=list(rows))
+        for r, (c, rows) in noun.rejected.items()
+    ]
     return wire.TableReportOut(
         table=noun.table,
         encoding=noun.encoding,

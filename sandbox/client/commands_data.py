@@ -200,7 +200,7 @@ def _report(report: ReportOut) -> RenderableType:
 def _findings(one: TableReportOut) -> list[str]:
     rejected = [
         say("{table}: {count:,} rows rejected: {reason} (rows {rows} …)", "{table}：拒收 {count:,} 行：{reason}（行 {rows} …）",
-            table=one.table, count=bad.count, reason=bad.reason, rows=", ".join(map(str, bad.rows[:10])))
+            table=one.table, count=bad.count, reason=bad.message or bad.reason, rows=", ".join(map(str, bad.rows[:10])))
         for bad in one.rejected
     ]  # fmt: skip
     clipped = [

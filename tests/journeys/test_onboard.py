@@ -376,3 +376,15 @@ def test_a_report_survives_its_journey_through_json():
     )
     assert canonical({"tables": [], "trouble": None}).decode() == record.report
     assert reports.read(record).tables == ()
+
+
+@pytest.mark.parametrize(
+    ("lang", "words"), [("en", "amount: not of the described type"), ("zh-CN", "amount：与描述的类型不符")]
+)
+def test_reasons_reach_the_steward_in_words(world, lang, words):
+    started(world, visits() + "p9,云海,c1,abc\n".encode())
+    work(world)
+    answer = world.client("shen", **{"Accept-Language": lang}).get(f"/v1/datasets/{NAME}/report").json()
+    assert answer["tables"][0]["rejected"] == [
+        {"reason": "type:amount", "message": words, "count": 1, "rows": [800]},
+    ]
