@@ -13,7 +13,8 @@ Owns the statistics of a plan (lattice, bound) and the DuckDB text that computes
 
 Hence the Gaussian mechanism with scale sigma costs rho = bound²/(2 sigma²) (Canonne, Kamath & Steinke 2020, Theorem 14; for a
 vector: Bun & Steinke 2016, Lemma 2.5 with L2 sensitivity). With private keys a unit first keeps at most `max_keys` of its
-keys, chosen by a hash of the unit's secret number and the key, again a function of its own rows alone.
+keys, chosen by a hash of the key that is salted with all keys of the unit: again a function of its own rows alone. (Its number
+would be none: numbers are dense, so one unit more gives others another number.)
 """
 
 from __future__ import annotations
@@ -169,10 +170,11 @@ class Exact:
         columns = ["unit", *names, *(self._coordinate(i, m) for i, m in enumerate(self.measures))]
         text = f"SELECT {', '.join(c for c in columns if c)} FROM tracked GROUP BY {', '.join(['unit', *names])}"
         if self.cells is None:
-            every = ", ".join(["unit", *names])
-            order = ", ".join([f"hash({every})", *names])
-            inner = f"{text} QUALIFY row_number() OVER (PARTITION BY unit ORDER BY {order}) <= {self.max_keys}"
-            text = f"SELECT *, {self._weight()} FROM ({inner})"
+            listed = ", ".join(names)
+            own = f"count(*) OVER own AS m, bit_xor(hash({listed})) OVER own AS salt"
+            salted = f"SELECT *, {own} FROM ({text}) WINDOW own AS (PARTITION BY unit)"
+            rank = f"row_number() OVER (PARTITION BY unit ORDER BY hash(salt, {listed}), {listed})"
+            text = f"SELECT *, {self._weight()} FROM ({salted}) QUALIFY {rank} <= {self.max_keys}"
         return text
 
     def _coordinate(self, i: int, m: Measure) -> str:
@@ -194,7 +196,7 @@ class Exact:
 
     def _weight(self) -> str:
         i = next(j for j, m in enumerate(self.measures) if m.aggregate is Aggregate.WEIGHT)
-        return f"CAST(floor({WEIGHT_ONE} / sqrt(count(*) OVER (PARTITION BY unit))) AS BIGINT) AS c{i}"
+        return f"CAST(floor({WEIGHT_ONE} / sqrt(least(m, {self.max_keys}))) AS BIGINT) AS c{i}"
 
     def _squares(self) -> str:
         """q<i> = Σ c², for statistics that are not within their bound by construction."""

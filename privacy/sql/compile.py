@@ -304,13 +304,18 @@ def _plan(draft: Draft) -> Plan:
 
 
 def _key_sql(node: exp.Expr, term: Term) -> str:
-    """A key that can be carried and shown: not-a-number, infinities and days beyond the calendar of Python are NULL."""
+    """A key that can be carried and shown: not-a-number, infinities and days beyond the calendar of Python are NULL.
+
+    Equal keys look alike: -0.0 equals 0.0, and which of the two a group would show depends on the row that comes first.
+    """
     if term.kind in (Kind.DATE, Kind.TIMESTAMP) and (term.since is None or term.until is None):
         return f"TRY(CASE WHEN {term.sql} >= DATE '0001-01-01' AND {term.sql} < DATE '9999-12-31' THEN {term.sql} END)"
     if isinstance(node, exp.Column):
         return term.sql
     return (
-        f"TRY(CASE WHEN isfinite({term.sql}) THEN {term.sql} END)" if term.kind is Kind.NUMBER else f"TRY({term.sql})"
+        f"TRY(CASE WHEN isfinite({term.sql}) THEN {term.sql} + 0.0::DOUBLE END)"
+        if term.kind is Kind.NUMBER
+        else f"TRY({term.sql})"
     )
 
 

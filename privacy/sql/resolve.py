@@ -70,6 +70,14 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True)
+class Equality:
+    """Two columns that a join holds equal. The condition of a left join (`only`) restricts the table it joins, no other."""
+
+    sides: tuple[tuple[Source, ColumnFacts], tuple[Source, ColumnFacts]]
+    only: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class RowScope:
     """Names of a row: the columns of the joined tables. `merged` holds (name, tag) of the columns that USING made one."""
 
@@ -241,7 +249,7 @@ class _Joiner:
         self.reached = {sources[0].tag}
         self.fan_out = 1
         self.merged: set[tuple[str, str]] = set()
-        self.equalities: list[tuple[Source, ColumnFacts, Source, ColumnFacts]] = []
+        self.equalities: list[Equality] = []
 
     def relation(self, joins: list[exp.Join]) -> Relation:
         by_tag = {s.tag: s for s in self.sources}
@@ -277,7 +285,7 @@ class _Joiner:
         if on is None:
             raise JoinNeedsEquality(name=source.alias)
         scope = RowScope((*seen, source), frozenset(self.merged))
-        return [self._condition(part, scope) for part in _conjuncts(on)]
+        return [self._condition(part, source, scope) for part in _conjuncts(on)]
 
     def _using(self, name: exp.Expr, source: Source, seen: list[Source]) -> str:
         here, there = exp.Column(this=name, table=exp.to_identifier(source.alias)), exp.Column(this=name)
@@ -286,19 +294,23 @@ class _Joiner:
         self.merged |= {(name.name.casefold(), left[0].tag), (name.name.casefold(), right[0].tag)}
         for side in (left, right):
             column_term(*side, name)  # the unit's identifier is refused where it stands
-        self.equalities.append((*left, *right))
+        self._holds_equal(left, right, source)
         pair = Reader(RowScope((*seen, source))).alike([_qualified(*left), _qualified(*right)], "USING")
         return f"{pair[0].sql} = {pair[1].sql}"
 
-    def _condition(self, part: exp.Expr, scope: RowScope) -> str:
+    def _condition(self, part: exp.Expr, source: Source, scope: RowScope) -> str:
         sides = (part.this, part.expression) if isinstance(part, exp.EQ) else ()
         term = Reader(scope).read(part)
         require_kind(term, part, "ON", Kind.BOOLEAN)
         if len(sides) == 2 and all(isinstance(s, exp.Column) for s in sides):
             left, right = (scope.find(s) for s in sides)
-            self.equalities.append((*left, *right))
+            self._holds_equal(left, right, source)
             return term.sql  # comparing stored values cannot fail, and stays visible to the optimizer
         return f"TRY({term.sql})"
+
+    def _holds_equal(self, left: tuple[Source, ColumnFacts], right: tuple[Source, ColumnFacts], joined: Source) -> None:
+        only = joined.tag if joined.optional else None
+        self.equalities.append(Equality((left, right), only))
 
     def _reach_all(self) -> None:
         """Walk from the private table along equalities; each step repeats a row at most `max_repeats` times."""
@@ -313,7 +325,10 @@ class _Joiner:
 
     def _links(self, source: Source) -> list[ColumnFacts]:
         found = []
-        for a, a_column, b, b_column in self.equalities:
+        for equality in self.equalities:
+            if equality.only not in (None, source.tag):
+                continue
+            (a, a_column), (b, b_column) = equality.sides
             if b.tag == source.tag and a.tag in self.reached:
                 found.append(b_column)
             elif a.tag == source.tag and b.tag in self.reached:
