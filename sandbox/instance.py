@@ -19,14 +19,15 @@ from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import httpx
 
 from privacy.errors import Conflict, Text, Unavailable
-from sandbox.journeys.house import House
 from sandbox.settings import PREFIX, Settings
-from sandbox.store.migrate import migrate
-from sandbox.wiring import build, prepare
+
+if TYPE_CHECKING:
+    from sandbox.journeys.house import House
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
@@ -99,9 +100,14 @@ class Embedded:
     @cached_property
     def house(self) -> House:
         """The ports of the instance."""
+        from sandbox.wiring import build  # late: `sandboxd` must not load every adapter to print its help
+
         return build(self.settings)
 
     def __enter__(self) -> Embedded:
+        from sandbox.store.migrate import migrate
+        from sandbox.wiring import prepare
+
         other = Address.read(self.settings.home)
         if other is not None:
             raise InstanceRuns(home=self.settings.home, url=other.url, pid=other.pid)

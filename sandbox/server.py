@@ -87,6 +87,8 @@ def _start_log(settings: Settings) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
     )
+    for chatty in ("alembic", "kombu.connection"):  # one line for every look at the registry or the queue
+        logging.getLogger(chatty).setLevel(logging.ERROR)
 
 
 @app.command()

@@ -81,7 +81,7 @@ def serve(settings: Settings) -> int:
     app = celery_app(settings)
     _register(app, settings)
     worker = app.Worker(
-        hostname="sandbox@%h",
+        hostname="sandbox@localhost",
         loglevel=settings.log_level.upper(),
         pool="prefork",
         concurrency=settings.workers,
