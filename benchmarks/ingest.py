@@ -21,7 +21,7 @@ import duckdb
 
 from compute.engines.ingest import DuckIngest
 from compute.ports import Limits
-from sandbox.description import load_description, to_facts
+from sandbox.describe.description import load_description, to_facts
 
 DESCRIPTION = """
 dataset: bench/visits

@@ -275,7 +275,7 @@ def _tell(found: dict[str, object]) -> None:
 def _workbench(facts: Path, tables: list[str]) -> Workbench:
     from compute.engines.duckdb import DuckEngine
     from compute.engines.ingest import DuckIngest
-    from sandbox.description import load_description, to_facts
+    from sandbox.describe.description import load_description, to_facts
     from sandbox.journeys.workbench import Workbench
     from sandbox.wiring import entropy
 

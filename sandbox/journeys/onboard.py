@@ -34,7 +34,7 @@ from compute.ports import IngestReport
 from compute.storage import digest_of
 from privacy.errors import Conflict, Fault, Malformed, NotFound, Problem, Refused, Text, TooLarge
 from privacy.loss import Budget
-from sandbox.description import Allowance, Description, load_description, require_complete, to_facts
+from sandbox.describe.description import Allowance, Description, load_description, require_complete, to_facts
 from sandbox.journeys import reports
 from sandbox.journeys.house import House, Work, permit, situation
 from sandbox.journeys.reports import Report

@@ -17,8 +17,8 @@ from compute.engines.problems import FileUnreadable
 from compute.engines.session import Session
 from compute.ports import IngestReport, Limits
 from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, PrivacyUnit, TableFacts
-from sandbox.description import DescriptionInvalid, load_description, to_facts
-from sandbox.located import TextTooLarge
+from sandbox.describe.description import DescriptionInvalid, load_description, to_facts
+from sandbox.describe.located import TextTooLarge
 
 EVIL = [
     'x"; DROP TABLE t; --',

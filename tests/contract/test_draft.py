@@ -15,8 +15,8 @@ from compute.engines.ingest import DuckIngest
 from compute.engines.problems import FileUnreadable
 from compute.ports import IngestReport, Limits
 from privacy.facts import Keys, Kind
-from sandbox.description import Description, DescriptionInvalid, load_description, to_facts
-from sandbox.located import marks
+from sandbox.describe.description import Description, DescriptionInvalid, load_description, to_facts
+from sandbox.describe.located import marks
 
 ROWS = 400
 

@@ -29,7 +29,7 @@ from compute.engines.problems import (
 )
 from compute.ports import IngestReport, Limits, TableReport
 from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, PrivacyUnit, TableFacts
-from sandbox.description import load_description, to_facts
+from sandbox.describe.description import load_description, to_facts
 
 UNIT = PrivacyUnit(column="person", stands_for="person", space="resident-id")
 PERSON = ColumnFacts(name="person", kind=Kind.TEXT)

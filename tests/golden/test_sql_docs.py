@@ -11,7 +11,7 @@ from privacy.errors import Problem
 from privacy.facts import DatasetFacts
 from privacy.sql import compile_query
 from privacy.sql.functions import NAMES
-from sandbox.description import load_description, to_facts
+from sandbox.describe.description import load_description, to_facts
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("docs/sql.md", "docs/sql.zh-CN.md")

@@ -16,7 +16,7 @@ from access.ports import Cursor, IngestRecord
 from compute.engines.problems import FileUnreadable
 from compute.jobs import Job, State, StatusCode
 from privacy.errors import Text
-from sandbox.description import DescriptionInvalid
+from sandbox.describe.description import DescriptionInvalid
 from sandbox.journeys import jobs, onboard, people, reports
 from sandbox.journeys.onboard import IngestRunning, TableUnknown, UploadEmpty, UploadsMissing
 from tests.journeys.world import DESCRIPTION, World, open_world, visits, work

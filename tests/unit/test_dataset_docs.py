@@ -9,9 +9,9 @@ import pytest
 
 from compute.engines import layout, problems
 from privacy.facts import Kind
-from sandbox import description
-from sandbox.description import load_description, require_complete, to_facts
-from sandbox.located import CONFIRM
+from sandbox.describe import description
+from sandbox.describe.description import load_description, require_complete, to_facts
+from sandbox.describe.located import CONFIRM
 
 DOCS = Path(__file__).parents[2] / "docs"
 BOTH = pytest.mark.parametrize("name", ["dataset-yaml.md", "dataset-yaml.zh-CN.md"])

@@ -19,7 +19,7 @@ from sandbox.demo.city import TEST_SIZE, write_city
 from sandbox.demo.people import CAST, STEWARDS
 from sandbox.demo.scenario import QUESTIONS
 from sandbox.demo.source import DATASETS, Source, description
-from sandbox.description import load_description, require_complete, to_facts
+from sandbox.describe.description import load_description, require_complete, to_facts
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from jsonschema import Draft202012Validator
 
 from privacy.errors import Text, problem_codes
 from privacy.facts import Keys, Kind
-from sandbox import description as module
-from sandbox.description import (
+from sandbox.describe import description as module
+from sandbox.describe.description import (
     DescriptionInvalid,
     fields_at,
     json_schema,
@@ -22,8 +22,8 @@ from sandbox.description import (
     require_complete,
     to_facts,
 )
-from sandbox.located import LARGEST_TEXT, TextTooLarge, marks
-from sandbox.pydantic_words import sentence_for
+from sandbox.describe.located import LARGEST_TEXT, TextTooLarge, marks
+from sandbox.describe.words import sentence_for
 
 ROOT = Path(__file__).parents[2]
 

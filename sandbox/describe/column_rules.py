@@ -254,7 +254,10 @@ def _step(kind: Kind, step: Decimal) -> Iterator[Wrong]:
         yield _wrong("step", "must be above 0.", "应大于 0。")
     elif kind is Kind.INTEGER and step != step.to_integral_value():
         yield _wrong("step", "an integer column needs a whole step.", "integer 列的步长应为整数。")
-    elif int(step.normalize().as_tuple().exponent) < FINEST_STEP or len(step.normalize().as_tuple().digits) > LONGEST_STEP:
+    elif (
+        int(step.normalize().as_tuple().exponent) < FINEST_STEP
+        or len(step.normalize().as_tuple().digits) > LONGEST_STEP
+    ):
         yield _wrong("step", "at most 9 decimal places and 8 significant digits.", "最多 9 位小数、8 位有效数字。")
 
 

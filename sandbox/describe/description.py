@@ -24,9 +24,9 @@ from pydantic_core import PydanticCustomError
 from access.policy import GRADE_RULES, Grade
 from privacy.errors import Malformed, Text
 from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, PrivacyUnit, TableFacts
-from sandbox import column_rules, table_rules
-from sandbox.located import Flaw, Located, Path, Place, read
-from sandbox.pydantic_words import sentence_for
+from sandbox.describe import column_rules, table_rules
+from sandbox.describe.located import Flaw, Located, Path, Place, read
+from sandbox.describe.words import sentence_for
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 LONGEST_NAME = 64

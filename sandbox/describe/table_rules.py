@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from privacy.errors import Text
-from sandbox.located import Flaw, Located, Path
+from sandbox.describe.located import Flaw, Located, Path
 
 
 def flaws(located: Located) -> Iterator[Flaw]:
