@@ -15,7 +15,7 @@ from sqlglot import exp
 from privacy.errors import Text
 from privacy.facts import DatasetFacts, Kind, Value
 from privacy.sql.bound import Exact, Measure, statistics
-from privacy.sql.expressions import AGGREGATES, Reader
+from privacy.sql.expressions import AGGREGATES, Reader, written_name
 from privacy.sql.finish import AnswerScope, order_text, summed_terms
 from privacy.sql.parse import MAX_DEPTH, parse_select, refuse, where_of
 from privacy.sql.plan import Aggregate, Key, Output, Plan, Statistic
@@ -92,7 +92,7 @@ def row_filter(draft: Draft) -> None:
         return
     aggregate = where.find(exp.AggFunc)
     if aggregate is not None:
-        raise MisplacedAggregate(name=aggregate.sql_name(), where=where_of(aggregate))
+        raise MisplacedAggregate(name=written_name(aggregate), where=where_of(aggregate))
     draft.conditions = (row_condition(where.this, draft.relation.scope),)
 
 

@@ -107,12 +107,13 @@ class Reader:
     def _refusal(self, node: exp.Expr) -> Exception:
         if type(node) in _NAMES:
             return refuse(_NAMES[type(node)], node)
+        if isinstance(node, exp.IgnoreNulls):
+            return self._refusal(node.this)
         if isinstance(node, exp.AggFunc):
             problem = MisplacedAggregate if isinstance(node, AGGREGATES) else UnknownAggregate
-            return problem(name=node.sql_name(), where=where_of(node))
+            return problem(name=written_name(node), where=where_of(node))
         if isinstance(node, exp.Func):
-            name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
-            return UnknownFunction(name=name.lower(), where=where_of(node), allowed=functions.listed())
+            return UnknownFunction(name=written_name(node).lower(), where=where_of(node), allowed=functions.listed())
         return refuse(Text(f"the construct {node.key.upper()}", f"结构 {node.key.upper()}"), node)
 
     def of_kind(self, node: exp.Expr, name: str, *kinds: Kind) -> Term:
@@ -149,6 +150,11 @@ class Reader:
                 allowed=Text("operands of one type", "同一类型的操作数"),
             )
         return found
+
+
+def written_name(node: exp.Expr) -> str:
+    """A function's name as DuckDB writes it."""
+    return node.sql(dialect="duckdb", comments=False).partition("(")[0][:40]
 
 
 def quote_text(value: str) -> str:
@@ -194,7 +200,7 @@ def _boolean(_: Reader, node: exp.Expr) -> Term:
 
 
 def _null(_: Reader, node: exp.Expr) -> Term:
-    return Term(sql="NULL", kind=None)
+    return Term(sql="NULL", kind=None, domain=())
 
 
 def _paren(reader: Reader, node: exp.Expr) -> Term:
@@ -221,13 +227,13 @@ def _arithmetic(symbol: str) -> Callable[[Reader, exp.Expr], Term]:
                 return total(terms.add(a, b, sql, minus=symbol == "-"))
             case "*":
                 return total(terms.multiply(a, b, sql))
-        return terms.divide(a, b, sql)  # x / 0 is infinite, not NULL
+        return replace(terms.divide(a, b, sql), nullable=_null_at_zero(a, b))
 
     return read
 
 
 def _null_at_zero(a: Term, b: Term) -> bool:
-    """Whether a whole division or a remainder can be NULL: when an operand can be, or the divisor can be 0."""
+    """Whether a division or a remainder can have no value: when an operand can, or the divisor can be 0."""
     nonzero = (b.low is not None and b.low > 0) or (b.high is not None and b.high < 0)
     return a.nullable or b.nullable or not nonzero
 
@@ -292,6 +298,8 @@ def _is(reader: Reader, node: exp.Expr) -> Term:
 
 
 def _in(reader: Reader, node: exp.Expr) -> Term:
+    if node.args.get("query"):
+        raise refuse(_NAMES[exp.Subquery], node)
     require_arguments(node, "this", "expressions")
     members = list(node.expressions)
     if not members:

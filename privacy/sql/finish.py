@@ -16,7 +16,7 @@ from sqlglot import exp
 from privacy.errors import Text
 from privacy.facts import Kind
 from privacy.sql.bound import Measure, merged, sum_measure
-from privacy.sql.expressions import AGGREGATES, Reader
+from privacy.sql.expressions import AGGREGATES, Reader, written_name
 from privacy.sql.parse import refuse, require_arguments, where_of
 from privacy.sql.plan import Aggregate, Average
 from privacy.sql.problems import DistinctNotUnit, MisplacedAggregate, NotGrouped, SqlRefused, Unbounded
@@ -69,7 +69,7 @@ class AnswerScope:
     def _aggregate(self, node: exp.Expr) -> Term:
         inner = node.this
         if isinstance(inner, exp.Expr) and inner.find(exp.AggFunc) is not None:
-            raise MisplacedAggregate(name=_name(node), where=where_of(node))
+            raise MisplacedAggregate(name=written_name(node), where=where_of(node))
         if isinstance(node, exp.Count):
             return self._count(node)
         if isinstance(node, exp.CountIf):
@@ -114,9 +114,9 @@ class AnswerScope:
         if term.kind is Kind.BOOLEAN and isinstance(node, exp.Sum):
             sql = f"CAST({term.sql} AS BIGINT)"
             return Term(sql=sql, kind=Kind.INTEGER, low=Fraction(0), high=Fraction(1), step=Fraction(1))
-        self.rows.numeric(node.this, _name(node))
+        self.rows.numeric(node.this, written_name(node))
         if term.low is None or term.high is None or max(abs(term.low), abs(term.high)) > MAX_RANGE:
-            raise Unbounded(name=_name(node), where=where_of(node))
+            raise Unbounded(name=written_name(node), where=where_of(node))
         return term
 
     def _sum(self, node: exp.Expr) -> Term:
@@ -134,8 +134,8 @@ class AnswerScope:
         measure = sum_measure(term, _label(node), self.relation.max_rows, centred=term.sql not in self.summed)
         total = self._statistic(measure)
         row = f"({term.sql}) IS NOT NULL" if term.nullable else ""
-        if term.kind is Kind.NUMBER and term.nullable:
-            row = f"isfinite(CAST({term.sql} AS DOUBLE))"
+        if term.kind is Kind.NUMBER and term.nullable and not isinstance(node.this.unnest(), exp.Column):
+            row = f"isfinite(CAST({term.sql} AS DOUBLE))"  # a stored number is finite; a computed one may not be
         rows = self._statistic(Measure(aggregate=Aggregate.COUNT, row=row, label=f"COUNT({_label(node)})"))
         middle = float(measure.offset * measure.step)
         low, high = float(term.low or 0), float(term.high or 0)
@@ -154,10 +154,6 @@ class AnswerScope:
 
 def _label(node: exp.Expr) -> str:
     return node.sql(dialect="duckdb", comments=False)
-
-
-def _name(node: exp.Expr) -> str:
-    return node.sql_name() if isinstance(node, exp.Func) else node.key.upper()
 
 
 def summed_terms(select: exp.Select, relation: Relation) -> frozenset[str]:

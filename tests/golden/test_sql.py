@@ -1,0 +1,84 @@
+"""What the gate makes of a question, word for word: one file an area in `sql/`, one block a question.
+
+A block is the question behind `>>>` (as a JSON string when it holds what a line cannot) and then either the plan or the
+refusal with its code, sentence and hint. Run with `GOLDEN_UPDATE=1` to write what the gate says now, then read the difference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from privacy.errors import Problem, problem_codes
+from privacy.sql import Plan, compile_query
+from tests.fakes.city import FACTS
+
+FOLDER = Path(__file__).parent / "sql"
+MARK = ">>> "
+
+
+def blocks(text: str) -> Iterator[tuple[str, str]]:
+    """(question as written, what is expected) of a golden file; comment lines begin with `#`."""
+    for block in ("\n" + text).split("\n" + MARK)[1:]:
+        question, _, expected = block.partition("\n")
+        lines = (line for line in expected.splitlines() if not line.startswith("# "))
+        yield question, "\n".join(lines).strip()
+
+
+def said(question: str) -> str:
+    """The plan or the refusal of a question, as it stands in a golden file."""
+    sql = json.loads(question) if question.startswith('"') else question
+    try:
+        return described(compile_query(sql, FACTS))
+    except Problem as problem:
+        return f"refused {problem.code}\n{problem.say('en')}\n{problem.advise('en')}".strip()
+
+
+def described(plan: Plan) -> str:
+    """Everything of a plan that decides a number, a price or a shape."""
+    lines = [f"plan: {', '.join(plan.tables)}; {plan.max_rows} rows a unit; cells {plan.cells or 'private'}"]
+    for key in plan.keys:
+        values = "private" if key.domain is None else ", ".join(str(v) for v in key.domain[:8])
+        more = f", … {len(key.domain)} in all" if key.domain and len(key.domain) > 8 else ""
+        lines.append(f"{key.name} {key.kind}: {values}{more}")
+    for s in plan.statistics:
+        size = f"bound² {s.bound_squared}, step {s.step}, rounds to {s.round_to}, share {s.share}"
+        lines.append(f"{s.name} {s.aggregate} [{s.label}]: {size}")
+    for o in plan.outputs:
+        origin = "key" if o.is_key else o.statistic or ("average" if o.average else "derived")
+        lines.append(f"column {o.name} {o.kind}: {origin}")
+    lines += [f"exact: {plan.exact_sql}", f"finish: {plan.finish_sql}"]
+    return "\n".join(lines + ([f"spread: {plan.spread_sql}"] if plan.spread_sql else []))
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.txt")), ids=lambda p: p.stem)
+def test_golden(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    if os.environ.get("GOLDEN_UPDATE"):
+        path.write_text(rewritten(text), encoding="utf-8")
+        return
+    for question, expected in blocks(text):
+        assert said(question) == expected, question
+
+
+def rewritten(text: str) -> str:
+    """The file with what the gate says now; its opening comment stays."""
+    head = text.split(MARK)[0].strip()
+    body = "\n\n".join(f"{MARK}{question}\n{said(question)}" for question, _ in blocks(text))
+    return f"{head}\n\n{body}\n"
+
+
+def test_every_refusal_of_the_gate_has_a_golden_block() -> None:
+    """No rule stands without an example of what it refuses (a text beyond the limit is too long for a file)."""
+    codes = {code for code in problem_codes() if code.startswith("sql.")} - {"sql.too_long"}
+    shown = {line.split()[1] for p in FOLDER.glob("*.txt") for line in p.read_text().splitlines() if line.startswith("refused ")}
+    assert codes == shown
+
+
+def test_at_least_eighty_questions_are_refused_by_name() -> None:
+    texts = [p.read_text(encoding="utf-8") for p in FOLDER.glob("*.txt")]
+    assert sum(expected.startswith("refused ") for text in texts for _, expected in blocks(text)) >= 80
