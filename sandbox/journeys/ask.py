@@ -28,7 +28,7 @@ from privacy.mechanisms import Answer, PlusMinus, release
 from privacy.mechanisms import preview as plus_minus
 from privacy.sql import Plan, compile_query
 from sandbox.journeys.house import House, Work
-from sandbox.journeys.jobs import close_money, visible
+from sandbox.journeys.jobs import announce, close_money, visible
 from sandbox.journeys.offer import Offer, Question, Standing, offer, policy_digest, stand
 from sandbox.journeys.released import FILE_NAME, key_units, released
 
@@ -135,7 +135,7 @@ def ask(
         price = offer(now_standing, plan, epsilon, delta)
         asked = _book(house, unit, now_standing, plan, sql, price, _Key(idempotency_key, body))
     if not asked.repeated:
-        _announce(house, asked.job)
+        announce(house, asked.job)
     return asked
 
 
@@ -236,14 +236,6 @@ def _found(unit: Work, job_id: str, *, repeated: bool) -> Asked:
     job = unit.jobs.get(job_id)
     assert job is not None, "an idempotency record or an answer outlived its job"
     return Asked(job=job, question=Question.read(job.payload), answer=unit.answers.of_job(job.id), repeated=repeated)
-
-
-def _announce(house: House, job: Job) -> None:
-    """Tell the workers. A lost message delays the job until the next sweep and harms nothing (law 11)."""
-    try:
-        house.queue.send(job.id)
-    except Exception:  # noqa: BLE001 - whatever the queue's client raises, the job is written down already
-        _log.warning("job %s could not be announced; the next sweep will", job.id, exc_info=True)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------------

@@ -24,6 +24,14 @@ from sandbox.journeys.house import House, Work, permit, situation
 _log = logging.getLogger(__name__)
 
 
+def announce(house: House, job: Job) -> None:
+    """Tell the workers. A lost message delays the job until the next sweep and harms nothing (law 11)."""
+    try:
+        house.queue.send(job.id)
+    except Exception:  # noqa: BLE001 - whatever the queue's client raises, the job is written down already
+        _log.warning("job %s could not be announced; the next sweep will", job.id, exc_info=True)
+
+
 def read_job(house: House, who: Principal, job_id: str) -> Job:
     """One job of a project of yours, or of a dataset you are the steward of. Raises `JobNotFound`."""
     with house.registry.read() as unit:

@@ -37,6 +37,7 @@ from privacy.loss import Budget
 from sandbox.describe.description import Allowance, Description, load_description, require_complete, to_facts
 from sandbox.journeys import reports
 from sandbox.journeys.house import House, Work, permit, situation
+from sandbox.journeys.jobs import announce
 from sandbox.journeys.reports import Report
 
 _log = logging.getLogger(__name__)
@@ -170,10 +171,7 @@ def start_ingest(house: House, who: Principal, dataset: str) -> Job:
         job = _new_job(house, who, found, uploads)
         files: Json = {name: u.digest for name, u in uploads.items()}
         unit.jobs.add(job, entry=house.event("ingest.asked", who, dataset, job=job.id, files=files))
-    try:
-        house.queue.send(job.id)
-    except Exception:  # noqa: BLE001 - whatever the queue's client raises, the job is written down already
-        _log.warning("job %s could not be announced; the next sweep will", job.id, exc_info=True)
+    announce(house, job)
     return job
 
 
