@@ -126,15 +126,15 @@ def _gcd(a: Fraction, b: Fraction) -> Fraction:
 
 
 def lowest(values: Iterable[Fraction | None]) -> Fraction | None:
-    """The smallest bound, None (unbounded) when any is."""
+    """The smallest bound, None (unbounded) when any is, or when there is none."""
     known = list(values)
-    return None if any(v is None for v in known) else min(v for v in known if v is not None)
+    return None if any(v is None for v in known) else min((v for v in known if v is not None), default=None)
 
 
 def highest(values: Iterable[Fraction | None]) -> Fraction | None:
-    """The largest bound, None (unbounded) when any is."""
+    """The largest bound, None (unbounded) when any is, or when there is none."""
     known = list(values)
-    return None if any(v is None for v in known) else max(v for v in known if v is not None)
+    return None if any(v is None for v in known) else max((v for v in known if v is not None), default=None)
 
 
 def hull(sql: str, terms: list[Term], *, nullable: bool) -> Term:

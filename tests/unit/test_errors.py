@@ -29,7 +29,7 @@ from privacy.errors import (
 from privacy.sql.problems import BadPosition, TooManyParts
 
 KINDS = (Malformed, Unauthenticated, Refused, NotFound, Conflict, TooLarge, Unavailable, Fault)
-HOUSE = ("privacy", "access", "compute", "sandbox")
+HOUSE = ("privacy.", "access.")
 
 for package in (privacy, access):
     for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
