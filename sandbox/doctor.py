@@ -1,8 +1,9 @@
 """The doctor: can this machine run an instance, and is the instance in `home` sound?
 
 Owns the checks behind `sandboxd doctor`. Each one does the real thing (writes a file, opens the registry, sends bytes
-through the vault, tries to break out of the engine) and says what it found and what to do. It never changes the registry.
-Law 10: a check that cannot be made has failed.
+through the vault, tries to break out of the engine) and says what it found and what to do. It never changes the registry;
+folders and the signing key are made if they are not there, as a first start would. Law 10: a check that cannot be made
+has failed.
 """
 
 from __future__ import annotations

@@ -58,6 +58,7 @@ class UsageWrong(Malformed):
 
 def main() -> None:
     """The entry point: a problem becomes two lines in the operator's language and exit code 1."""
+    os.umask(0o077)  # whatever an instance writes is for its own user alone
     try:
         app()
     except Problem as problem:

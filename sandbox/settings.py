@@ -88,7 +88,7 @@ class Settings:
     broker: str = _setting(
         "",
         str,
-        Text("a Celery broker URL (amqp://, redis://)", "Celery 消息代理地址（amqp:// 或 redis://）"),
+        Text("a RabbitMQ address (amqp://…)", "RabbitMQ 地址（amqp://…）"),
         Text(
             "Tells workers that a job waits. By default a folder under the home.",
             "通知工作进程有作业等待，默认为 home 下的文件夹。",

@@ -158,8 +158,6 @@ def celery_app(settings: Settings) -> Celery:
 def _transport(settings: Settings) -> dict[str, object]:
     if settings.broker.startswith("amqp"):
         return {"confirm_publish": True}
-    if settings.broker.startswith("redis"):
-        return {"visibility_timeout": 7200, "unacked_restore_interval": 5, "unacked_restore_throttle": 1}
     folder = str(settings.queue.absolute())
     return {"data_folder_in": folder, "data_folder_out": folder, "control_folder": folder, "polling_interval": 0.05}
 

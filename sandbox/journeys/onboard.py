@@ -287,8 +287,10 @@ def run_ingest(house: House, job: Job) -> None:
     What an attempt leaves behind when it is killed is cleared away by the next; only one attempt can finish.
     """
     task = _Task.read(job)
-    folder = house.staging / f"ingest-{job.id}"
-    shutil.rmtree(folder, ignore_errors=True)
+    for left in house.staging.glob(f"ingest-{job.id}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    # One folder an attempt: a worker that lost its lease but lives must not clear away its successor's work.
+    folder = house.staging / f"ingest-{job.id}-{job.attempt}"
     folder.mkdir(mode=0o700, parents=True)
     try:
         dataset = _still_allowed(house, job, task)

@@ -54,6 +54,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = sandboxd(found, *words, given="correct horse battery\n")
     assert made.returncode == 0, made.stderr
     assert "olga" in made.stdout
+    assert (found / "registry.sqlite3").stat().st_mode & 0o077 == 0
     again = sandboxd(found, *words, given="correct horse battery\n", lang="zh_CN.UTF-8")
     assert again.returncode == 1
     assert "首位运营人员" in again.stderr
@@ -176,7 +177,8 @@ def test_an_instance_answers_and_is_private_to_its_user(instance: Embedded) -> N
     assert httpx.get(f"{instance.url}/healthz", trust_env=False).status_code == 200
     assert httpx.get(f"{instance.url}/readyz", trust_env=False).status_code == 200
     assert instance.settings.key_file.stat().st_mode & 0o777 == 0o600
-    assert (instance.settings.home / "keys").stat().st_mode & 0o077 == 0
+    files = [instance.settings.home / name for name in ("keys", "queue", "logs", "staging", "instance.json")]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files)
 
 
 def test_a_second_instance_in_the_same_folder_is_refused(instance: Embedded) -> None:
