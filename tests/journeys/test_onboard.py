@@ -343,7 +343,7 @@ def test_a_description_that_changed_meanwhile_is_not_used(world):
 
 def test_what_a_killed_attempt_left_is_cleared_away(world):
     job = started(world)
-    left = world.house.staging / f"ingest-{job.id}" / ".ingest-x"
+    left = world.house.staging / f"ingest-{job.id}-0" / ".ingest-x"
     left.mkdir(parents=True)
     (left / "version.duckdb").write_text("half")
     work(world)
