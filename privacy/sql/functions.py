@@ -313,7 +313,7 @@ def _cast(reader: Reader, node: exp.Expr) -> Term:
         return _cast_number(a, node, f"TRY_CAST({a.sql} AS BIGINT)", 0, Kind.INTEGER)
     if target in _REAL_TYPES:
         cast = _cast_number(a, node, f"TRY_CAST({a.sql} AS DOUBLE)", 0, Kind.NUMBER)
-        return replace(cast, low=a.low, high=a.high, step=a.step) if a.numeric else cast
+        return cast if a.kind is Kind.BOOLEAN else replace(cast, low=a.low, high=a.high, step=a.step)
     if target == "DECIMAL":
         return _cast_decimal(reader, a, node)
     return _cast_other(a, node, target)

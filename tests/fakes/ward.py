@@ -81,6 +81,18 @@ EVENTS = TableFacts(
 )
 PROVINCES = TableFacts(name="provinces", rows=1, columns=(ColumnFacts(name="province", kind=Kind.TEXT, max_repeats=1),))
 FACTS = DatasetFacts(name="ward", tables=(VISITS, WAGES, PLACES, EVENTS, PROVINCES))
+#: How the gate reads some columns of `visits`.
+COLUMNS = {
+    "age": 'CAST(t0."age" AS BIGINT)',
+    "grade": 'CAST(t0."grade" AS BIGINT)',
+    "stock": 'CAST(t0."stock" AS BIGINT)',
+    "level": 'CAST(t0."level" AS BIGINT)',
+    "fee": '(CAST(t0."fee" AS BIGINT) * 300)',
+    "amount": '(CAST(t0."amount" AS BIGINT) / 100::DOUBLE)',
+    "score": '(CAST(t0."score" AS BIGINT) / 4::DOUBLE)',
+    "city": 'CAST(t0."city" AS VARCHAR)',
+    "dept": 'CAST(t0."dept" AS VARCHAR)',
+}
 SCOPE = RowScope((Source(alias="visits", tag="t0", facts=VISITS),))
 
 
@@ -121,3 +133,8 @@ def with_columns(*columns: ColumnFacts, max_rows: int = 4) -> DatasetFacts:
     unit = ColumnFacts(name="person_id", kind=Kind.INTEGER)
     table = TableFacts(name="t", unit=RESIDENT, max_rows=max_rows, columns=(unit, *columns))
     return replace(FACTS, tables=(table,))
+
+
+def written(sql: str) -> str:
+    """DuckDB text in which `{column}` stands for a column as the gate reads it."""
+    return sql.format(**COLUMNS)

@@ -13,24 +13,9 @@ import pytest
 from privacy.facts import ColumnFacts, Kind
 from privacy.sql.expressions import MAX_REPEATED, Reader, quote_name, quote_text
 from privacy.sql.resolve import RowScope, Source
-from tests.fakes.ward import SCOPE, node, refusal, term, with_columns
+from tests.fakes.ward import SCOPE, node, refusal, term, with_columns, written
 
-COLUMNS = {
-    "age": 'CAST(t0."age" AS BIGINT)',
-    "grade": 'CAST(t0."grade" AS BIGINT)',
-    "stock": 'CAST(t0."stock" AS BIGINT)',
-    "level": 'CAST(t0."level" AS BIGINT)',
-    "fee": '(CAST(t0."fee" AS BIGINT) * 300)',
-    "amount": '(CAST(t0."amount" AS BIGINT) / 100::DOUBLE)',
-    "score": '(CAST(t0."score" AS BIGINT) / 4::DOUBLE)',
-    "city": 'CAST(t0."city" AS VARCHAR)',
-    "dept": 'CAST(t0."dept" AS VARCHAR)',
-}
 INT, NUM = Kind.INTEGER, Kind.NUMBER
-
-
-def written(sql: str) -> str:
-    return sql.format(**COLUMNS)
 
 
 @pytest.mark.parametrize(
