@@ -59,7 +59,8 @@ def generate(path: Path, rows: int) -> None:
     persons = max(10, rows * 12 // 100)
     select = f"""
         WITH u AS (SELECT i, {uniform} FROM range({rows}) t(i)),
-        p AS (SELECT *, (CASE WHEN u2 < 0.7 THEN 0 ELSE 1 END) AS away, floor({persons} * CASE WHEN u7 < 0.5 THEN u1 ELSE pow(u1, 2.5) END)::BIGINT AS person FROM u)
+        p AS (SELECT *, if(u2 < 0.7, 0, 1) AS away,
+              floor({persons} * CASE WHEN u7 < 0.5 THEN u1 ELSE pow(u1, 2.5) END)::BIGINT AS person FROM u)
         SELECT person * 7919 + 100000000000 AS person_id,
                'city_' || lpad(if(away = 0, hash(person) % 13, floor(13 * pow(u3, 1.7)))::INT::VARCHAR, 2, '0') AS city,
                'dept_' || lpad(floor(40 * pow(u4, 1.8))::INT::VARCHAR, 2, '0') AS dept,

@@ -90,6 +90,10 @@ class TableFacts:
     max_rows: int = 1
     rows: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.unit is not None and self.column(self.unit.column) is None:
+            raise ValueError(f"table {self.name} names the unit column {self.unit.column}, but does not describe it")
+
     def column(self, name: str) -> ColumnFacts | None:
         """The column of that name (names compare without case, as in SQL), or None."""
         wanted = name.casefold()

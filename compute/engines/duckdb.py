@@ -27,6 +27,7 @@ _LOCKED: dict[str, str | bool] = {
     "python_enable_replacements": False,
     "temp_directory": "",
     "preserve_insertion_order": False,
+    "lock_configuration": True,
     "error_on_division_by_zero": False,
 }
 
@@ -60,7 +61,6 @@ def _connection(database: str, limits: Limits, *, read_only: bool) -> Iterator[d
     connection = None
     try:
         connection = duckdb.connect(database, read_only=read_only, config=_settings(limits))
-        connection.execute("SET lock_configuration = true")
         yield connection
     except Problem:
         raise

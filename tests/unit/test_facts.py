@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind
+from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, PrivacyUnit, TableFacts
 from tests.fakes.ward import FACTS, VISITS
 
 BOUNDED = ColumnFacts(name="x", kind=Kind.NUMBER, lower=Decimal(0), upper=Decimal(1))
@@ -81,3 +81,9 @@ def test_every_fact_of_a_dataset_counts_in_the_digest(other):
 def test_facts_do_not_change():
     with pytest.raises(FrozenInstanceError):
         BOUNDED.name = "y"  # type: ignore[misc]
+
+
+def test_a_unit_is_one_of_the_columns() -> None:
+    unit = PrivacyUnit(column="person_id", stands_for="person", space="resident")
+    with pytest.raises(ValueError, match="does not describe it"):
+        TableFacts(name="visits", columns=(ColumnFacts(name="age", kind=Kind.INTEGER),), unit=unit)
