@@ -36,6 +36,8 @@ MAX_OUTPUTS = 100
 MAX_STATISTICS = 40
 MAX_KEYS_OF_A_UNIT = 2**16
 MAX_ROWS_SHOWN = 10**9
+#: Texts that one question may join: what a row holds grows by no more than this, so memory cannot be made to tell of a row.
+MAX_JOINED_TEXTS = 64
 
 
 @dataclass(kw_only=True)
@@ -78,6 +80,13 @@ def _compile(sql: str, facts: DatasetFacts) -> Plan:
         return _plan(draft)
     except RecursionError as error:
         raise SqlTooDeep(limit=MAX_DEPTH) from error
+
+
+def joined_texts(draft: Draft) -> None:
+    """Concatenation is the only operation whose result can outgrow its operands."""
+    count = sum(max(2, len(node.expressions)) for node in draft.select.find_all(exp.DPipe, exp.Concat))
+    if count > MAX_JOINED_TEXTS:
+        raise TooManyParts(count=count, part=Text("texts joined by ||", "用 || 拼接的文本"), limit=MAX_JOINED_TEXTS)
 
 
 def tracked_relation(draft: Draft) -> None:
@@ -263,6 +272,7 @@ def bounded_statistics(draft: Draft) -> None:
 
 #: The gate. Order matters: each rule may use what those before it added.
 RULES: tuple[Callable[[Draft], None], ...] = (
+    joined_texts,
     tracked_relation,
     row_filter,
     grouping_keys,

@@ -74,7 +74,9 @@ class Term:
         """All values the term can take, when public and few enough to list."""
         if self.domain is not None or self.kind is not Kind.INTEGER or not self.step:
             return self.domain
-        if self.low is None or self.high is None or (self.high - self.low) / self.step >= MAX_DERIVED_DOMAIN:
+        if not self.safe or self.low is None or self.high is None:
+            return None
+        if (self.high - self.low) / self.step >= MAX_DERIVED_DOMAIN:
             return None
         first, last = math.ceil(self.low / self.step), math.floor(self.high / self.step)
         return tuple(int(n * self.step) for n in range(first, last + 1))

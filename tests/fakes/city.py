@@ -68,7 +68,11 @@ VISITS = TableFacts(
         ColumnFacts(name="urgent", kind=Kind.BOOLEAN, nullable=True),
         ColumnFacts(name="day", kind=Kind.DATE, lower=date(2023, 1, 1), upper=date(2024, 12, 31)),
         ColumnFacts(
-            name="seen", kind=Kind.TIMESTAMP, lower=datetime(2023, 1, 1), upper=datetime(2024, 12, 31, 23, 59, 59), nullable=True
+            name="seen",
+            kind=Kind.TIMESTAMP,
+            lower=datetime(2023, 1, 1),
+            upper=datetime(2024, 12, 31, 23, 59, 59),
+            nullable=True,
         ),
         text('怪 "名"', ("a'b", "甲;乙"), nullable=True),
     ),
@@ -106,7 +110,11 @@ EVENTS = TableFacts(
 PROVINCES = TableFacts(
     name="provinces",
     rows=2,
-    columns=(text("省份", ("江东省", "江西省"), max_repeats=1), number("tax", "0", "1", "0.05", max_repeats=1), text("motto")),
+    columns=(
+        text("省份", ("江东省", "江西省"), max_repeats=1),
+        number("tax", "0", "1", "0.05", max_repeats=1),
+        text("motto"),
+    ),
 )
 
 HINTS = TableFacts(
@@ -249,11 +257,15 @@ def write_sources(connection: duckdb.DuckDBPyConnection, folder: Path, facts: Da
     return sources
 
 
-def ingest(connection: duckdb.DuckDBPyConnection, folder: Path, facts: DatasetFacts = FACTS) -> tuple[Path, IngestReport]:
+def ingest(
+    connection: duckdb.DuckDBPyConnection, folder: Path, facts: DatasetFacts = FACTS
+) -> tuple[Path, IngestReport]:
     """The version file of the tables in `connection`, made by the real ingest, and its report."""
     sources = write_sources(connection, folder, facts)
     target = folder / "version.duckdb"
-    made = DuckIngest(entropy=_entropy())(facts, sources, target, limits=Limits(), progress=lambda stage, done, total: None)
+    made = DuckIngest(entropy=_entropy())(
+        facts, sources, target, limits=Limits(), progress=lambda stage, done, total: None
+    )
     return target, made
 
 

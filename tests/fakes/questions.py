@@ -12,9 +12,27 @@ _NUMBERS = ["age", "stock", "fee", "amount", "score", "rate", "level", "places.p
 _TEXTS = ["visits.city", "dept", '"性别"', "code", "note", '"怪 ""名"""', '"省份"']
 _DAYS = ["day", "seen"]
 _UNITS = ["day", "week", "month", "quarter", "year"]
-_LITERALS = ["0", "1", "-1", "3", "0.5", "1e-9", "1e15", "9223372036854775807", "-9223372036854775807", "12345678901", "NULL"]
+_LITERALS = [
+    "0",
+    "1",
+    "-1",
+    "3",
+    "0.5",
+    "1e-9",
+    "1e15",
+    "9223372036854775807",
+    "-9223372036854775807",
+    "12345678901",
+    "NULL",
+]
 _TYPES = ["BIGINT", "DOUBLE", "DECIMAL(18, 2)", "INTEGER", "DECIMAL(38, 9)"]
-_DATES = ["'2024-02-29'", "'2023-01-01'", "DATE '2024-12-31'", "TIMESTAMP '2024-01-01 10:30:00'", "'2024-01-01 23:59:59'"]
+_DATES = [
+    "'2024-02-29'",
+    "'2023-01-01'",
+    "DATE '2024-12-31'",
+    "TIMESTAMP '2024-01-01 10:30:00'",
+    "'2024-01-01 23:59:59'",
+]
 _STRINGS = ["''", "'%'", "'北山%'", "'a_b'", "'10%'", "'it''s'", "'\\'", "'12'", "' x '"]
 
 
@@ -35,9 +53,13 @@ class Questions:
         return self.draw.choice(
             [
                 lambda: f"({n(d)} {self.pick(['+', '-', '*', '/', '%'])} {n(d)})",
-                lambda: f"({self.pick(['age', 'stock', 'fee', '7', '0'])} {self.pick(['//', '%'])} {self.pick(['age', 'level', '3', '0', 'stock'])})",
+                lambda: (
+                    f"({self.pick(['age', 'stock', 'fee', '7', '0'])} {self.pick(['//', '%'])} {self.pick(['age', 'level', '3', '0', 'stock'])})"
+                ),
                 lambda: f"-{n(d)}",
-                lambda: f"{self.pick(['abs', 'sign', 'floor', 'ceil', 'trunc', 'sqrt', 'ln', 'log10', 'exp', 'round'])}({n(d)})",
+                lambda: (
+                    f"{self.pick(['abs', 'sign', 'floor', 'ceil', 'trunc', 'sqrt', 'ln', 'log10', 'exp', 'round'])}({n(d)})"
+                ),
                 lambda: f"round({n(d)}, {self.draw.randrange(-4, 5)})",
                 lambda: f"power({n(d)}, {self.draw.randrange(-3, 10)})",
                 lambda: f"{self.pick(['least', 'greatest', 'coalesce', 'ifnull'])}({n(d)}, {n(d)})",
@@ -49,7 +71,9 @@ class Questions:
                 lambda: f"CASE {n(0)} WHEN {n(0)} THEN {n(d)} WHEN 1 THEN {n(0)} END",
                 lambda: f"if({self.truth(d)}, {n(d)}, {n(0)})",
                 lambda: f"length({self.text(d)})",
-                lambda: f"{self.pick(['year', 'month', 'day', 'quarter', 'week', 'dayofweek', 'dayofyear'])}({self.day(d)})",
+                lambda: (
+                    f"{self.pick(['year', 'month', 'day', 'quarter', 'week', 'dayofweek', 'dayofyear'])}({self.day(d)})"
+                ),
                 lambda: f"extract({self.pick(['year', 'month', 'isodow', 'dow'])} FROM {self.day(d)})",
                 lambda: f"date_part('{self.pick(['hour', 'minute'])}', seen)",
             ]

@@ -75,7 +75,12 @@ def rewritten(text: str) -> str:
 def test_every_refusal_of_the_gate_has_a_golden_block() -> None:
     """No rule stands without an example of what it refuses (a text beyond the limit is too long for a file)."""
     codes = {code for code in problem_codes() if code.startswith("sql.")} - {"sql.too_long"}
-    shown = {line.split()[1] for p in FOLDER.glob("*.txt") for line in p.read_text().splitlines() if line.startswith("refused ")}
+    shown = {
+        line.split()[1]
+        for p in FOLDER.glob("*.txt")
+        for line in p.read_text().splitlines()
+        if line.startswith("refused ")
+    }
     assert codes == shown
 
 
