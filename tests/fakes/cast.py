@@ -61,6 +61,7 @@ PROJECT = Project(
 VISITS = TableFacts(
     name="就诊",
     columns=(
+        ColumnFacts(name="person_id", kind=Column.TEXT),
         ColumnFacts(name="城市", kind=Column.TEXT, keys=Keys.PUBLIC, domain=("云海", "青州")),
         ColumnFacts(
             name="amount",
