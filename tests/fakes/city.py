@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -70,8 +70,8 @@ VISITS = TableFacts(
         ColumnFacts(
             name="seen",
             kind=Kind.TIMESTAMP,
-            lower=datetime(2023, 1, 1),
-            upper=datetime(2024, 12, 31, 23, 59, 59),
+            lower=datetime.fromisoformat("2023-01-01"),
+            upper=datetime.fromisoformat("2024-12-31 23:59:59"),
             nullable=True,
         ),
         text('怪 "名"', ("a'b", "甲;乙"), nullable=True),
@@ -165,7 +165,7 @@ def _visit(draw: random.Random, person: int) -> tuple[object, ...]:
         return None if draw.random() < chance else value
 
     day = date(2023, 1, 1) + timedelta(days=draw.randrange(731))
-    at = datetime(day.year, day.month, day.day, draw.randrange(24), draw.randrange(60))
+    at = datetime.combine(day, time(draw.randrange(24), draw.randrange(60)))
     return (
         100_000 + person,
         draw.choice(CITIES[:3]),  # nobody lives in 西林市
@@ -224,7 +224,7 @@ def extreme_rows(person: int, count: int) -> list[tuple[object, ...]]:
             draw.choice((None, *map(float, RATES))),
             draw.choice((None, True, False)),
             draw.choice(days),
-            draw.choice((None, datetime(2023, 1, 1), datetime(2024, 12, 31, 23, 59, 59))),
+            draw.choice((None, datetime.fromisoformat("2023-01-01"), datetime.fromisoformat("2024-12-31 23:59:59"))),
             draw.choice((None, "a'b")),
         )
         for i in range(count)

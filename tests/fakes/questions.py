@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 
 _NUMBERS = ["age", "stock", "fee", "amount", "score", "rate", "level", "places.population", "places.tier"]
+_WHOLES = ["age", "stock", "fee", "level", "7", "3", "0"]
 _TEXTS = ["visits.city", "dept", '"性别"', "code", "note", '"怪 ""名"""', '"省份"']
 _DAYS = ["day", "seen"]
 _UNITS = ["day", "week", "month", "quarter", "year"]
@@ -53,9 +54,7 @@ class Questions:
         return self.draw.choice(
             [
                 lambda: f"({n(d)} {self.pick(['+', '-', '*', '/', '%'])} {n(d)})",
-                lambda: (
-                    f"({self.pick(['age', 'stock', 'fee', '7', '0'])} {self.pick(['//', '%'])} {self.pick(['age', 'level', '3', '0', 'stock'])})"
-                ),
+                lambda: f"({self.pick(_WHOLES)} {self.pick(['//', '%'])} {self.pick(_WHOLES)})",
                 lambda: f"-{n(d)}",
                 lambda: (
                     f"{self.pick(['abs', 'sign', 'floor', 'ceil', 'trunc', 'sqrt', 'ln', 'log10', 'exp', 'round'])}({n(d)})"

@@ -141,7 +141,7 @@ SELECT "省份", count(*) FROM places p JOIN visits v ON p.city = v.city WHERE v
 SELECT tier, count(*) FROM visits JOIN places USING (city) GROUP BY tier
 SELECT tier, count(*) FROM visits LEFT JOIN places ON visits.city = places.city AND visits.age > 50 GROUP BY tier
 SELECT count(*), count(tier), sum(population) FROM visits LEFT JOIN places USING (city)
-SELECT "省份", count(*), count(p.city) FROM visits v LEFT JOIN places p ON v.city = p.city AND p.tier = 1 GROUP BY "省份" HAVING count(*) > 0
+SELECT "省份" AS s, count(p.city) FROM visits v LEFT JOIN places p ON v.city = p.city AND tier = 1 GROUP BY s HAVING count(*) > 0
 SELECT city, count(*) FROM visits LEFT JOIN places USING (city) GROUP BY city HAVING count(*) > 0
 SELECT kind, count(*) FROM visits v JOIN events e ON v.city = e.city GROUP BY kind
 SELECT kind, count(*), sum(v.amount) FROM visits v JOIN events e ON v.city = e.city AND v.level = e.level GROUP BY kind
