@@ -1,0 +1,199 @@
+"""The asker's columns over noisy cells: which statistics each aggregate asks for, and what may stand beside them."""
+
+from __future__ import annotations
+
+import pytest
+
+from privacy.facts import Kind
+from privacy.sql.expressions import Reader
+from privacy.sql.finish import AnswerScope, order_text, summed_terms
+from privacy.sql.parse import parse_select
+from privacy.sql.plan import Aggregate, Average
+from privacy.sql.resolve import resolve_from
+from tests.fakes.ward import FACTS, node, plan, refusal, refused
+
+COUNT, SUM, UNITS = Aggregate.COUNT, Aggregate.SUM, Aggregate.UNITS
+
+
+def asked(text: str) -> list[tuple[Aggregate, str]]:
+    return [(s.aggregate, s.label) for s in plan(f"SELECT {text} FROM visits").statistics]
+
+
+@pytest.mark.parametrize(
+    ("text", "statistics"),
+    [
+        ("count(*)", [(COUNT, "COUNT(*)")]),
+        ("count()", [(COUNT, "COUNT(*)")]),
+        ("count(person_id)", [(COUNT, "COUNT(*)")]),
+        ("count(age)", [(COUNT, "COUNT(age)")]),
+        ("count(*), count(age), count(1)", [(COUNT, "COUNT(*)")]),
+        ("count(dept)", [(COUNT, "COUNT(dept)")]),
+        ("count(DISTINCT person_id), count(DISTINCT (person_id))", [(UNITS, "COUNT(DISTINCT person_id)")]),
+        (
+            "count_if(urgent), countif(urgent IS TRUE)",
+            [(COUNT, "COUNT_IF(urgent)"), (COUNT, "COUNT_IF(urgent IS TRUE)")],
+        ),
+        ("sum(age), sum(age) / 2", [(SUM, "SUM(age)")]),
+        ("sum(urgent)", [(SUM, "SUM(urgent)")]),
+        ("avg(age)", [(SUM, "AVG(age)"), (COUNT, "COUNT(AVG(age))")]),
+        ("avg(age), count(*)", [(SUM, "AVG(age)"), (COUNT, "COUNT(AVG(age))")]),
+        ("sum(age), avg(age)", [(SUM, "SUM(age)"), (COUNT, "COUNT(AVG(age))")]),
+        ("avg(age), sum(age)", [(SUM, "AVG(age)"), (COUNT, "COUNT(AVG(age))")]),
+    ],
+)
+def test_each_aggregate_asks_for_its_statistics_once(text, statistics):
+    assert asked(text) == statistics
+
+
+def test_a_sum_beside_its_average_serves_both_uncentred():
+    both = plan("SELECT avg(age), sum(age) FROM visits").outputs
+    assert both[0].average == Average(total="s0", rows="s1", reach=120.0)
+    assert both[1].statistic == "s0"
+    alone = plan("SELECT avg(age) FROM visits")
+    assert alone.outputs[0].average == Average(total="s0", rows="s1", reach=60.0)
+    assert "greatest(0.0::DOUBLE, least(120.0::DOUBLE, 60.0::DOUBLE + s0::DOUBLE / s1))" in alone.finish_sql
+    assert alone.finish_sql.count("CASE WHEN s1 >= 0.5 THEN") == 1
+
+
+def test_an_average_counts_the_rows_that_have_a_value():
+    assert 'TRY(((CAST(t0."amount" AS BIGINT) / 100::DOUBLE)) IS NOT NULL) AS v1' in exact("avg(amount)")
+    assert "TRY(isfinite(CAST(" in exact("avg(amount + 1.5)").split(" AS v0, ")[1]
+    assert 'TRY((CAST(t0."grade" AS BIGINT)) IS NOT NULL) AS v1' in exact("avg(grade)")
+    assert "v1" not in exact("avg(score)")
+
+
+def exact(text: str) -> str:
+    return plan(f"SELECT {text} FROM visits").exact_sql
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("count(*)", [Kind.INTEGER]),
+        ("sum(age)", [Kind.INTEGER]),
+        ("sum(amount)", [Kind.NUMBER]),
+        ("avg(age)", [Kind.NUMBER]),
+        ("avg(age) > 3", [Kind.BOOLEAN]),
+        ("sum(age) // count(*)", [Kind.INTEGER]),
+        ("'x'", [Kind.TEXT]),
+        ("NULL", [Kind.TEXT]),
+    ],
+)
+def test_the_kind_of_a_column(text, kinds):
+    found = plan(f"SELECT {text}, count(*) FROM visits").outputs
+    assert [o.kind for o in found][: len(kinds)] == kinds
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("age", "sql.not_grouped"),
+        ("age + count(*)", "sql.not_grouped"),
+        ("count(DISTINCT age)", "sql.distinct_not_unit"),
+        ("count(DISTINCT person_id, age)", "sql.distinct_not_unit"),
+        ("sum(DISTINCT age)", "sql.distinct_not_unit"),
+        ("avg(DISTINCT age)", "sql.distinct_not_unit"),
+        ("count(age, age)", "sql.unsupported"),
+        ("count(* EXCLUDE (age))", "sql.unsupported"),
+        ("sum(age ORDER BY age)", "sql.unsupported"),
+        ("sum(stock)", "sql.unbounded"),
+        ("sum(greatest(stock, 0))", "sql.unbounded"),
+        ("sum(least(stock, 0))", "sql.unbounded"),
+        ("avg(stock)", "sql.unbounded"),
+        ("sum(NULL)", "sql.unbounded"),
+        ("sum(age * 1e16)", "sql.unbounded"),
+        ("sum(city)", "sql.type_mismatch"),
+        ("avg(urgent)", "sql.type_mismatch"),
+        ("count_if(age)", "sql.type_mismatch"),
+        ("sum(count(*))", "sql.misplaced_aggregate"),
+        ("count_if(sum(age) > 1)", "sql.misplaced_aggregate"),
+        ("sum(age + count(*))", "sql.misplaced_aggregate"),
+        ("max(age)", "sql.unknown_aggregate"),
+        ("sum(person_id)", "sql.unit_column"),
+        ("count(person_id + 1)", "sql.unit_column"),
+        ("count_if(person_id = 7)", "sql.unit_column"),
+        ("nothing", "sql.unknown_column"),
+    ],
+)
+def test_what_may_not_stand_in_an_answer(text, code):
+    refused(f"SELECT {text} FROM visits", code)
+
+
+def test_a_refusal_about_distinct_names_the_unit():
+    problem = refused("SELECT sum(DISTINCT age) FROM visits", "sql.distinct_not_unit")
+    assert problem.say("en") == "DISTINCT is accepted for counting persons only (line 1, column 8)."
+    assert problem.advise("en").startswith("Write COUNT(DISTINCT person_id);")
+
+
+def test_keys_are_known_as_whole_expressions_and_inside_others():
+    found = plan("SELECT upper(dept) || '!', upper(dept), count(*) FROM visits GROUP BY upper(dept)")
+    assert "TRY((k0 || '!')) AS o0, TRY(k0) AS o1" in found.finish_sql
+    refused("SELECT dept, count(*) FROM visits GROUP BY upper(dept)", "sql.not_grouped")
+    mixed = plan("SELECT dept || cast(count(*) AS VARCHAR), count(*) FROM visits GROUP BY dept")
+    assert "(k0 || TRY_CAST(s0 AS VARCHAR))" in mixed.finish_sql
+
+
+def test_a_constant_is_a_constant_even_when_it_is_grouped_by():
+    assert "TRY(1::BIGINT) AS o0" in plan("SELECT 1, count(*) FROM visits GROUP BY 1 + 0").finish_sql
+
+
+def test_aliases_are_names_of_columns_in_having_and_order_by():
+    found = plan("SELECT count(*) AS N, sum(age) AS m FROM visits HAVING n > 3 AND M > n + 1 ORDER BY m + n")
+    assert "WHERE TRY(((o0 > 3::BIGINT) AND (o1 > TRY((o0 + 1::BIGINT)))))" in found.finish_sql
+    assert "ORDER BY TRY(TRY((o1 + o0))) ASC NULLS LAST" in found.finish_sql
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("SELECT count(*) AS n FROM visits HAVING visits.n > 1", "sql.not_grouped"),
+        ("SELECT count(*) AS n FROM visits HAVING visits.age > 1", "sql.not_grouped"),
+        ("SELECT count(*) AS n FROM visits HAVING age > 1", "sql.not_grouped"),
+        ("SELECT count(*) AS n FROM visits HAVING nothing > 1", "sql.unknown_column"),
+        ("SELECT count(*) FROM visits HAVING nothing > 1", "sql.unknown_column"),
+        ("SELECT count(*) AS n FROM visits HAVING person_id = 1", "sql.unit_column"),
+        ("SELECT count(*) AS n FROM visits HAVING n", "sql.type_mismatch"),
+        ("SELECT count(*) + 1 AS n, n * 2 FROM visits", "sql.unknown_column"),
+    ],
+)
+def test_names_that_are_no_alias_are_refused(text, code):
+    refused(text, code)
+
+
+def test_row_texts_that_are_summed_anywhere():
+    select = parse_select("SELECT sum(age), sum(DISTINCT fee), sum(count(*)) FROM visits HAVING sum(score) > 1")
+    found = summed_terms(select, resolve_from(select, FACTS))
+    assert found == {'CAST(t0."age" AS BIGINT)', '(CAST(t0."score" AS BIGINT) / 4::DOUBLE)'}
+
+
+@pytest.mark.parametrize(
+    ("text", "ordered"),
+    [
+        ("age", "x ASC NULLS LAST"),
+        ("age DESC", "x DESC NULLS LAST"),
+        ("age NULLS FIRST", "x ASC NULLS FIRST"),
+        ("age DESC NULLS FIRST", "x DESC NULLS FIRST"),
+    ],
+)
+def test_where_nulls_go_is_always_written(text, ordered):
+    item = parse_select(f"SELECT 1 FROM visits ORDER BY {text}").args["order"].expressions[0]
+    assert order_text(item, lambda _: "x") == ordered
+
+
+def test_an_order_that_is_no_order_is_refused():
+    refusal(lambda: order_text(node("age"), lambda _: "x"), "sql.unsupported")
+    refused("SELECT count(*) FROM visits ORDER BY ALL", "sql.unsupported")
+    refused("SELECT count(*) AS n FROM visits ORDER BY n COLLATE x", "sql.unsupported")
+
+
+def test_an_answer_scope_asks_a_new_statistic_only_for_a_new_measure():
+    select = parse_select("SELECT count(*) FROM visits")
+    scope = AnswerScope(relation=resolve_from(select, FACTS), keys={})
+    reader = Reader(scope)
+    assert [reader.read(node(t)).sql for t in ("count(*)", "count(age)", "sum(age)", "count(*)")] == [
+        "s0",
+        "s0",
+        "s1",
+        "s0",
+    ]
+    assert len(scope.measures) == 2

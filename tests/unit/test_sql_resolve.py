@@ -1,0 +1,269 @@
+"""FROM: one private table, every row with its unit, and how far joins may multiply rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+
+from privacy.facts import ColumnFacts, Keys, Kind, TableFacts
+from privacy.sql.expressions import Reader
+from privacy.sql.parse import parse_select
+from privacy.sql.resolve import MAX_JOINS, MAX_UNIT_ROWS, RowScope, Source, resolve_from, row_condition
+from privacy.sql.terms import SAFE_INTEGER
+from tests.fakes.ward import EVENTS, FACTS, PLACES, SCOPE, VISITS, node, refusal, term, with_columns, written
+
+CITY = 'CAST(t0."city" AS VARCHAR) = CAST(t1."city" AS VARCHAR)'
+
+
+def relation(text: str, facts=FACTS):
+    return resolve_from(parse_select(f"SELECT count(*) FROM {text}"), facts)
+
+
+@pytest.mark.parametrize(
+    ("text", "sql", "conditions", "most"),
+    [
+        ("visits", '"visits" AS t0', (), 4),
+        ("VISITS AS v", '"visits" AS t0', (), 4),
+        ("visits JOIN places USING (city)", '"visits" AS t0 CROSS JOIN "places" AS t1', (CITY,), 4),
+        ("visits v JOIN places p ON v.city = p.city", '"visits" AS t0 CROSS JOIN "places" AS t1', (f"({CITY})",), 4),
+        ("visits JOIN events USING (city)", '"visits" AS t0 CROSS JOIN "events" AS t1', (CITY,), 8),
+        (
+            "visits JOIN events USING (city, level)",
+            '"visits" AS t0 CROSS JOIN "events" AS t1',
+            (CITY, 'CAST(t0."level" AS BIGINT) = CAST(t1."level" AS BIGINT)'),
+            8,
+        ),
+        (
+            "visits JOIN events e ON ((visits.city = e.city AND (e.held > '2024-01-01')))",
+            '"visits" AS t0 CROSS JOIN "events" AS t1',
+            (f"({CITY})", "TRY((t1.\"held\" > DATE '2024-01-01'))"),
+            8,
+        ),
+        ("visits LEFT JOIN places USING (city)", f'"visits" AS t0 LEFT JOIN "places" AS t1 ON {CITY}', (), 4),
+        (
+            "places JOIN visits USING (city)",
+            '"visits" AS t1 CROSS JOIN "places" AS t0',
+            (CITY,),
+            4,
+        ),
+        (
+            "visits JOIN places USING (city) JOIN provinces USING (province)",
+            '"visits" AS t0 CROSS JOIN "places" AS t1 CROSS JOIN "provinces" AS t2',
+            (CITY, 'CAST(t1."province" AS VARCHAR) = CAST(t2."province" AS VARCHAR)'),
+            4,
+        ),
+        (
+            "visits LEFT JOIN places USING (city) JOIN events ON events.level = visits.level",
+            f'"visits" AS t0 CROSS JOIN "events" AS t2 LEFT JOIN "places" AS t1 ON {CITY}',
+            ('(CAST(t2."level" AS BIGINT) = CAST(t0."level" AS BIGINT))',),
+            12,
+        ),
+    ],
+)
+def test_the_tracked_relation(text, sql, conditions, most):
+    found = relation(text)
+    assert (found.from_sql, found.conditions, found.max_rows) == (sql, conditions, most)
+    assert found.private is VISITS
+    assert found.unit_sql == f'{found.scope.sources[0].tag}."_uid"'
+    assert found.from_sql.startswith(f'"visits" AS {found.scope.sources[0].tag}')
+
+
+def test_a_table_reached_through_another_multiplies_by_each_step():
+    found = relation("visits JOIN events USING (level) JOIN places ON places.province = events.city")
+    assert found.max_rows == 4 * 3 * 3
+
+
+def test_equalities_may_point_either_way_and_come_in_any_order():
+    one = relation(
+        "provinces JOIN places ON places.province = provinces.province JOIN visits ON places.city = visits.city"
+    )
+    assert one.max_rows == 4
+    assert one.unit_sql == 't2."_uid"'
+
+
+def test_without_a_known_repeat_the_better_column_counts():
+    two = replace(EVENTS, columns=(replace(EVENTS.columns[0], max_repeats=None), *EVENTS.columns[1:]))
+    facts = replace(FACTS, tables=(VISITS, two))
+    assert relation("visits JOIN events USING (city, level)", facts).max_rows == 12
+
+
+def test_a_repeat_of_zero_still_keeps_the_rows_of_the_private_table():
+    empty = replace(PLACES, columns=(replace(PLACES.columns[0], max_repeats=0), *PLACES.columns[1:]))
+    assert relation("visits LEFT JOIN places USING (city)", replace(FACTS, tables=(VISITS, empty))).max_rows == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("nothing", "sql.unknown_table", "no table nothing"),
+        ("'x.csv'", "sql.unknown_table", "no table x.csv"),
+        ("(SELECT 1)", "sql.unsupported", "a subquery in FROM is not accepted"),
+        ("read_csv('x')", "sql.unsupported", "a table function in FROM is not accepted"),
+        ("visits JOIN visits USING (city)", "sql.unsupported", "the name visits for two"),
+        ("places", "sql.no_private_table", "uses no private table"),
+        ("visits JOIN wages USING (person_id)", "sql.two_private_tables", "private tables visits, wages"),
+        ("visits, places", "sql.join_needs_equality", "join with places has no equality"),
+        ("visits CROSS JOIN places p", "sql.join_needs_equality", "join with p has no equality"),
+        ("visits JOIN places ON age > tier", "sql.join_needs_equality", "join with places has no equality"),
+        ("visits JOIN places ON age = 3", "sql.join_needs_equality", "join with places has no equality"),
+        ("visits JOIN places ON tier = tier", "sql.join_needs_equality", "join with places has no equality"),
+        ("visits JOIN places ON level = tier", "sql.join_fan_out_unknown", "rows of places share one value of tier"),
+        ("visits JOIN places ON visits.city", "sql.type_mismatch", "ON does not accept text"),
+        ("visits JOIN places ON visits.city = tier", "sql.type_mismatch", "= does not accept integer, text"),
+        ("places LEFT JOIN visits USING (city)", "sql.join_loses_unit", "rows of places that belong to no person"),
+        ("visits RIGHT JOIN places USING (city)", "sql.unsupported", "RIGHT JOIN is not accepted"),
+        ("visits LEFT SEMI JOIN places USING (city)", "sql.unsupported", "LEFT SEMI JOIN is not accepted"),
+        ("visits JOIN places USING (nothing)", "sql.unknown_column", "no column places.nothing"),
+        ("visits JOIN events ON visits.person_id = events.level", "sql.unit_column", "person_id identifies a person"),
+    ],
+)  # fmt: skip
+def test_what_from_refuses(text, code, said):
+    problem = refusal(lambda: relation(text), code)
+    assert said in problem.say("en")
+    assert problem.say("zh-CN")
+    assert problem.advise("en")
+
+
+def test_refusals_name_what_may_be_used():
+    assert "visits, wages" in refusal(lambda: relation("places"), "sql.no_private_table").advise("en")
+    bare = replace(FACTS, tables=FACTS.tables[:2])
+    two = "visits JOIN wages USING (person_id)"
+    assert refusal(lambda: relation(two, bare), "sql.two_private_tables").advise("en").endswith(": –.")
+    assert "places, events" in refusal(lambda: relation(two), "sql.two_private_tables").advise("en")
+    no_from = refusal(lambda: resolve_from(parse_select("SELECT 1"), FACTS), "sql.no_private_table")
+    assert "visits, wages" in no_from.advise("zh-CN")
+
+
+def test_a_using_column_that_is_the_unit_is_refused():
+    hints = TableFacts(name="hints", rows=1, columns=(ColumnFacts(name="person_id", kind=Kind.INTEGER, max_repeats=1),))
+    facts = replace(FACTS, tables=(VISITS, hints))
+    refusal(lambda: relation("visits JOIN hints USING (person_id)", facts), "sql.unit_column")
+    refusal(lambda: relation("hints JOIN visits USING (person_id)", facts), "sql.unit_column")
+
+
+def test_using_columns_of_different_types_are_refused():
+    other = TableFacts(name="other", rows=1, columns=(ColumnFacts(name="city", kind=Kind.INTEGER, max_repeats=1),))
+    facts = replace(FACTS, tables=(VISITS, other))
+    refusal(lambda: relation("visits JOIN other USING (city)", facts), "sql.type_mismatch")
+
+
+def test_too_many_joins_are_refused():
+    joins = " ".join(f"JOIN places p{i} ON p{i}.city = visits.city" for i in range(MAX_JOINS))
+    assert relation(f"visits {joins}").max_rows == 4
+    problem = refusal(lambda: relation(f"visits {joins} JOIN places USING (city)"), "sql.too_many_parts")
+    assert problem.say("en") == f"The question has {MAX_JOINS + 1} joins; at most {MAX_JOINS} are accepted."
+
+
+def test_a_unit_may_not_own_too_many_rows():
+    many = replace(VISITS, max_rows=MAX_UNIT_ROWS // 2)
+    facts = replace(FACTS, tables=(many, *FACTS.tables[1:]))
+    assert relation("visits JOIN events USING (city)", facts).max_rows == MAX_UNIT_ROWS
+    problem = refusal(lambda: relation("visits JOIN events USING (level)", facts), "sql.too_many_parts")
+    assert problem.params["count"] == MAX_UNIT_ROWS // 2 * 3
+
+
+def joined(text: str) -> Reader:
+    return Reader(relation(text).scope)
+
+
+def test_a_column_in_two_tables_needs_its_table_unless_using_made_them_one():
+    problem = refusal(
+        lambda: joined("visits JOIN places ON visits.city = places.city").read(node("city")), "sql.ambiguous_column"
+    )
+    assert problem.advise("en") == "Write the table's name before it: visits.city, places.city."
+    assert joined("visits JOIN places USING (city)").read(node("city")).sql == 'CAST(t0."city" AS VARCHAR)'
+    both = joined("visits JOIN places USING (city) JOIN events ON events.city = visits.city")
+    refusal(lambda: both.read(node("city")), "sql.ambiguous_column")
+    assert both.read(node("EVENTS.City")).sql == 'CAST(t2."city" AS VARCHAR)'
+
+
+def test_an_unknown_column_lists_the_known_ones():
+    problem = refusal(lambda: term("nothing"), "sql.unknown_column")
+    assert problem.advise("en").startswith("The columns are: person_id, city,")
+    two = refusal(lambda: joined("visits JOIN places USING (city)").read(node("x.y")), "sql.unknown_column")
+    assert two.say("en").startswith("There is no column x.y ")
+    assert "places.tier" in two.advise("en")
+
+
+def test_left_joined_columns_may_be_missing():
+    reader = joined("visits LEFT JOIN places USING (city)")
+    assert reader.read(node("tier")).nullable
+    assert not reader.read(node("age")).nullable
+    assert not joined("visits JOIN places USING (city)").read(node("tier")).nullable
+
+
+def test_only_a_plain_reference_is_the_unit():
+    assert SCOPE.is_unit(node("person_id"))
+    assert SCOPE.is_unit(node("visits.PERSON_ID"))
+    assert not SCOPE.is_unit(node("age"))
+    assert not SCOPE.is_unit(node("person_id + 0"))
+    public = RowScope((Source(alias="p", tag="t1", facts=replace(PLACES, columns=(VISITS.columns[0],))),))
+    assert not public.is_unit(node("person_id")), "a public column of the same name is no unit"
+    assert SCOPE.known(node("age")) is None
+
+
+@pytest.mark.parametrize(
+    ("column", "sql"),
+    [
+        (ColumnFacts(name="x", kind=Kind.INTEGER, step=Decimal(1)), 'CAST(t0."x" AS BIGINT)'),
+        (ColumnFacts(name="x", kind=Kind.INTEGER, step=Decimal(5)), 'TRY(CAST(t0."x" AS BIGINT) * 5)'),
+        (ColumnFacts(name="x", kind=Kind.INTEGER, step=Decimal(5), upper=Decimal(10)), '(CAST(t0."x" AS BIGINT) * 5)'),
+        (
+            ColumnFacts(name="x", kind=Kind.INTEGER, step=Decimal(5), upper=Decimal(SAFE_INTEGER + 1)),
+            'TRY(CAST(t0."x" AS BIGINT) * 5)',
+        ),
+        (ColumnFacts(name="x", kind=Kind.NUMBER, step=Decimal("0.25")), '(CAST(t0."x" AS BIGINT) / 4::DOUBLE)'),
+        (ColumnFacts(name="x", kind=Kind.NUMBER, step=Decimal(1)), 'CAST(CAST(t0."x" AS BIGINT) AS DOUBLE)'),
+        (
+            ColumnFacts(name="x", kind=Kind.NUMBER, step=Decimal("0.4"), lower=Decimal(-1), upper=Decimal(1)),
+            '((CAST(t0."x" AS BIGINT) * 2) / 5::DOUBLE)',
+        ),
+        (ColumnFacts(name='a"b', kind=Kind.BOOLEAN), 't0."a""b"'),
+        (ColumnFacts(name="列", kind=Kind.TEXT), 'CAST(t0."列" AS VARCHAR)'),
+    ],
+)
+def test_a_stored_column_is_decoded(column, sql):
+    facts = with_columns(column).tables[0]
+    quoted = '"' + column.name.replace('"', '""') + '"'
+    assert Reader(RowScope((Source(alias="t", tag="t0", facts=facts),))).read(node(quoted)).sql == sql
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("age", (Kind.INTEGER, False, 0, 120, 1, None, None, None)),
+        ("fee", (Kind.INTEGER, False, 0, 90_000, 300, None, None, None)),
+        ("amount", (Kind.NUMBER, True, 0, 5000, Fraction(1, 100), None, None, None)),
+        ("bags", (Kind.NUMBER, False, None, None, 5, None, None, None)),
+        ("level", (Kind.INTEGER, False, 1, 3, 1, None, None, (1, 2, 3))),
+        ("rate", (Kind.NUMBER, False, Fraction(1, 4), 1, Fraction(1, 4), None, None, (0.25, 1.0))),
+        ("city", (Kind.TEXT, False, None, None, None, None, None, ("东", "西"))),
+        ("dept", (Kind.TEXT, True, None, None, None, None, None, None)),
+        ("urgent", (Kind.BOOLEAN, True, None, None, None, None, None, (False, True))),
+        ("day", (Kind.DATE, False, None, None, None, date(2023, 1, 5), date(2024, 2, 29), None)),
+        ("at", (Kind.TIMESTAMP, False, None, None, None, date(2023, 1, 5), date(2024, 2, 29), None)),
+        ("born", (Kind.DATE, True, None, None, None, None, None, None)),
+    ],
+)
+def test_what_is_known_of_a_column(name, known):
+    t = term(name)
+    assert (t.kind, t.nullable, t.low, t.high, t.step, t.since, t.until, t.domain) == known
+
+
+def test_two_listed_keys_that_are_one_double_are_one_key():
+    column = ColumnFacts(
+        name="x", kind=Kind.NUMBER, keys=Keys.PUBLIC, domain=(Decimal("0.1"), Decimal("0.1000000000000000001"))
+    )
+    scope = RowScope((Source(alias="t", tag="t0", facts=with_columns(column).tables[0]),))
+    assert Reader(scope).read(node("x")).domain == (0.1,)
+
+
+def test_where_tries_each_part_of_a_conjunction_on_its_own():
+    assert row_condition(node("(age > 1 AND (urgent)) AND NULL"), SCOPE) == written(
+        'TRY(({age} > 1::BIGINT)) AND TRY(t0."urgent") AND TRY(NULL)'
+    )
+    refusal(lambda: row_condition(node("urgent AND age"), SCOPE), "sql.type_mismatch")
