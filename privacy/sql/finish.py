@@ -50,7 +50,7 @@ class AnswerScope:
             return self._aggregate(node)
         if isinstance(node, exp.Literal | exp.Boolean | exp.Null):
             return None
-        if node.find(exp.AggFunc) is None and node.find(exp.Column) is not None:
+        if node.find(exp.AggFunc) is None:
             try:
                 return self.keys.get(self.rows.read(node).sql)
             except SqlRefused:
