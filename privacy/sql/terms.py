@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from fractions import Fraction
 
 from sqlglot import exp
@@ -240,14 +240,17 @@ def require_kind(term: Term, node: exp.Expr, name: str, *kinds: Kind) -> None:
 
 
 def as_day(term: Term, node: exp.Expr, kind: Kind) -> Term:
-    """A text literal beside a day or a moment becomes one of `kind`, as DuckDB reads it; anything else stays as it is."""
+    """A text literal beside a day or a moment becomes one of `kind`; anything else stays as it is.
+
+    A time of day beside a day is refused: DuckDB drops it beside a DATE, but not beside what DATE_TRUNC made of one.
+    """
     if term.kind is not Kind.TEXT or not isinstance(term.literal, str):
         return term
     try:
         moment = datetime.fromisoformat(term.literal) if _MOMENT.fullmatch(term.literal) else None
     except ValueError:
         moment = None
-    if moment is None:
+    if moment is None or (kind is Kind.DATE and moment.time() != time.min):
         raise BadLiteral(value=term.sql, kind=str(kind), where=where_of(node))
     day = moment.date()
     if kind is Kind.DATE:
