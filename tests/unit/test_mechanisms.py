@@ -12,7 +12,7 @@ from fractions import Fraction
 from statistics import NormalDist
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy import mechanisms
@@ -212,6 +212,7 @@ WEIGHT = BY_DEPT.statistics[1]
 losses = st.builds(Loss, st.integers(10**6, 10**10), st.integers(10**3, 10**13))
 
 
+@settings(max_examples=20)
 @given(losses, st.integers(1, 2**16), st.integers(2, 100))
 def test_thresholds_rise_with_the_keys_of_a_unit_and_fall_with_the_price(loss, keys, factor):
     limit = threshold(WEIGHT, keys, loss)
