@@ -250,7 +250,11 @@ def threshold(statistic: Statistic, max_keys: int, loss: Loss) -> float:
 
 
 def upper_quantile(p: float) -> float:
-    """The least x (rounded up) with P[N(0, 1) >= x] <= p, for 1e-300 < p < 1."""
+    """The least x (rounded up) with P[N(0, 1) >= x] <= p, for p > 1e-300; never below that of 1/2.
+
+    Near p = 1 the tail is flat and a search for x would not end; what is larger there is only safer.
+    """
+    p = min(p, 0.5)
     x = -NormalDist().inv_cdf(p)
     while 0.5 * math.erfc(x / math.sqrt(2)) > p * (1 - 1e-9):
         x += max(1e-12, abs(x) * 1e-10)

@@ -239,11 +239,16 @@ def test_blocks_above_4096_keys_only_raise_the_threshold():
     assert exact <= threshold(WEIGHT, 6000, loss) <= 1.02 * exact
 
 
-@given(st.floats(1e-30, 0.999))
+@given(st.floats(1e-300, 0.5))
 def test_the_upper_quantile_is_rounded_up(p):
     x = upper_quantile(p)
     assert 0.5 * math.erfc(x / math.sqrt(2)) <= p
     assert x == pytest.approx(-NormalDist().inv_cdf(p), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("p", [0.5, 0.75, 1 - 1e-13, 1.0])
+def test_the_upper_quantile_ends_its_search_where_the_tail_is_flat(p):
+    assert upper_quantile(p) == upper_quantile(0.5) < 1e-8
 
 
 def test_the_upper_quantile_moves_up_when_the_library_is_low(monkeypatch):
