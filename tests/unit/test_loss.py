@@ -27,9 +27,11 @@ PHI = NormalDist().cdf
 losses = st.builds(Loss, st.integers(0, 10**12), st.integers(0, 10**15))
 epsilons = st.floats(0.01, 20)
 deltas = st.sampled_from([1e-12, 1e-9, 1e-7, 1e-5, 1e-3])
-few = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=50, deadline=None)
+few = settings(max_examples=15, deadline=None)  # each conversion searches
 
 
+@quick
 @given(losses, losses, losses)
 def test_losses_add_like_pairs_of_integers(a, b, c):
     assert a + b == b + a == Loss(a.rho + b.rho, a.delta + b.delta)
@@ -38,6 +40,7 @@ def test_losses_add_like_pairs_of_integers(a, b, c):
     assert a.within(a + b)
 
 
+@quick
 @given(losses, losses)
 def test_what_is_left_is_never_negative_and_never_more_than_the_difference(a, b):
     left = a - b
@@ -111,6 +114,7 @@ def test_nothing_costs_nothing():
     assert delta_of(0.0, 1.0) == epsilon_of(0.0, 1e-9) == 0.0
 
 
+@quick
 @given(st.floats(0, 1e6))
 def test_ledger_units_round_down_for_a_limit_and_up_for_a_cost(rho):
     down, up = rho_units(rho), rho_units_up(rho)

@@ -39,6 +39,7 @@ from tests.fakes.ward import FACTS, plan, refusal
 
 #: So much that noise vanishes beside the lattice: exact values come out.
 PLENTY = Loss(10**15 * RHO_UNIT, DELTA_UNIT // 2)
+quick = settings(max_examples=50, deadline=None)
 ONE = price(1.0, 1e-7, selects_keys=False)
 COUNT = plan("SELECT count(*) FROM visits")
 BY_CITY = plan("SELECT city, count(*), sum(amount) FROM visits GROUP BY city")
@@ -68,6 +69,7 @@ def lattice(plan: Plan, *values: object) -> tuple[int, ...]:
 # ── scale ──
 
 
+@quick
 @given(st.integers(1, 2**80), st.integers(1, 10**12), st.integers(1, 40))
 def test_sigma_is_rounded_against_the_asker(square, rho, parts):
     statistic = replace(COUNT.statistics[0], bound_squared=square, share=Fraction(1, parts))
@@ -84,6 +86,7 @@ def test_the_noise_multiplier_of_the_literature():
     )
 
 
+@quick
 @given(st.integers(1, 10**9), st.integers(2, 1000))
 def test_more_rho_is_less_noise_and_a_larger_bound_is_more(rho, factor):
     statistic = COUNT.statistics[0]
@@ -115,6 +118,7 @@ def test_a_statistic_that_is_no_integer_is_a_fault(value):
 # ── half_width and preview ──
 
 
+@quick
 @given(st.integers(1, 10**12), st.sampled_from([Fraction(1), Fraction(1, 100), Fraction(10**6), Fraction(3)]))
 def test_half_the_interval_is_the_least_multiple_of_the_rounding_that_covers(rho, rounding):
     statistic = replace(COUNT.statistics[0], round_to=rounding)
@@ -212,7 +216,7 @@ WEIGHT = BY_DEPT.statistics[1]
 losses = st.builds(Loss, st.integers(10**6, 10**10), st.integers(10**3, 10**13))
 
 
-@settings(max_examples=20)
+@settings(max_examples=10, deadline=None)
 @given(losses, st.one_of(st.integers(1, 300), st.sampled_from([4097, 2**16])), st.integers(2, 100))
 def test_thresholds_rise_with_the_keys_of_a_unit_and_fall_with_the_price(loss, keys, factor):
     limit = threshold(WEIGHT, keys, loss)
@@ -239,6 +243,7 @@ def test_blocks_above_4096_keys_only_raise_the_threshold():
     assert exact <= threshold(WEIGHT, 6000, loss) <= 1.02 * exact
 
 
+@quick
 @given(st.floats(1e-300, 0.5))
 def test_the_upper_quantile_is_rounded_up(p):
     x = upper_quantile(p)

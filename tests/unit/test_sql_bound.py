@@ -26,6 +26,7 @@ from privacy.sql.resolve import MAX_UNIT_ROWS
 from privacy.sql.terms import Term
 from tests.fakes.ward import plan
 
+quick = settings(max_examples=50, deadline=None)
 COUNT = Measure(aggregate=Aggregate.COUNT, row="", label="COUNT(*)")
 UNITS = Measure(aggregate=Aggregate.UNITS, row="", label="units")
 WEIGHT = Measure(aggregate=Aggregate.WEIGHT, row="", label="keys")
@@ -64,6 +65,7 @@ def test_units_are_bounded_by_the_cells_and_by_the_rows():
     assert [bound(cells) for cells in (0, 1, 7, 50, 1000, None)] == [1, 1, 7, 50, 50, 50]
 
 
+@quick
 @given(st.integers(1, 2**16))
 def test_weights_of_a_unit_never_pass_one(keys):
     (found,) = statistics([WEIGHT], max_rows=keys, cells=None)
@@ -72,6 +74,7 @@ def test_weights_of_a_unit_never_pass_one(keys):
     assert keys * math.floor(WEIGHT_ONE / math.sqrt(keys)) ** 2 <= found.bound_squared
 
 
+@quick
 @given(
     st.one_of(reaches, st.just(COUNT), st.just(UNITS)), st.integers(1, 10**4), st.one_of(st.none(), st.integers(1, 99))
 )
@@ -85,6 +88,7 @@ def test_the_lattice_is_refined_just_enough(measure, max_rows, cells):
     assert up == 1 or bound < 3 * FINE
 
 
+@quick
 @given(st.lists(st.sampled_from([COUNT, UNITS, WEIGHT]), min_size=1, max_size=40))
 def test_shares_add_up_to_the_whole_question(measures):
     found = statistics(measures, max_rows=3, cells=None)
@@ -100,6 +104,7 @@ bounds = st.tuples(st.fractions(-(10**9), 10**9, max_denominator=1000), st.fract
 steps = st.sampled_from([None, Fraction(0), Fraction(1), Fraction(1, 100), Fraction(1, 2**40), Fraction(300)])
 
 
+@quick
 @given(bounds, steps, st.integers(1, MAX_UNIT_ROWS), st.booleans())
 def test_a_sum_s_lattice_holds_the_range_and_keeps_a_unit_within_reach(ends, step, max_rows, centred):
     low, high = ends[0], ends[0] + ends[1]
@@ -156,7 +161,7 @@ def test_an_integer_on_a_fine_lattice_is_rounded_like_a_number():
     assert "round(CAST(x AS DOUBLE) * 2 / 1)" in found.row
 
 
-@settings(max_examples=200)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(-MAX_REACH, MAX_REACH), min_size=1, max_size=12), st.integers(1, MAX_REACH))
 def test_the_clip_in_integers_never_passes_the_bound(cells, bound):
     """Point 3 of the module's argument, with the operations as the exact query writes them."""

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
 
@@ -16,6 +16,7 @@ from privacy.sql import terms
 from privacy.sql.terms import MAX_DERIVED_DOMAIN, SAFE_INTEGER, Term
 from tests.fakes.ward import refusal
 
+quick = settings(max_examples=50, deadline=None)
 STEPS = [Fraction(1), Fraction(1, 100), Fraction(1, 4), Fraction(5), Fraction(300), Fraction(2, 3)]
 UNITS = ("day", "week", "month", "quarter", "year")
 HERE = exp.column("x")
@@ -37,6 +38,7 @@ def holds(term: Term, value: Fraction) -> bool:
     return inside and (term.step is None or (value == 0 if term.step == 0 else (value / term.step).denominator == 1))
 
 
+@quick
 @given(held(), held(), st.booleans())
 def test_a_sum_lies_in_its_range_and_on_its_lattice(a, b, minus):
     found = terms.add(a[0], b[0], "s", minus=minus)
@@ -46,6 +48,7 @@ def test_a_sum_lies_in_its_range_and_on_its_lattice(a, b, minus):
     assert found.nullable == (a[0].nullable or b[0].nullable)
 
 
+@quick
 @given(held(), held())
 def test_a_product_lies_in_its_range_and_on_its_lattice(a, b):
     found = terms.multiply(a[0], b[0], "p")
@@ -54,6 +57,7 @@ def test_a_product_lies_in_its_range_and_on_its_lattice(a, b):
     assert {found.low, found.high} <= set(ends), "both ends are reached"
 
 
+@quick
 @given(held(), held())
 def test_a_quotient_lies_in_its_range(a, b):
     found = terms.divide(a[0], b[0], "q")
@@ -75,6 +79,7 @@ def test_a_quotient_by_a_constant_keeps_a_lattice():
     assert (found.low, found.high, found.step) == (Fraction(-9, 2), Fraction(0), Fraction(3, 2))
 
 
+@quick
 @given(held(), st.integers(-3, 3))
 def test_every_rounding_lies_in_its_range(a, digits):
     found = terms.rounded(a[0], "r", digits, Kind.NUMBER)
@@ -83,6 +88,7 @@ def test_every_rounding_lies_in_its_range(a, digits):
         assert holds(found, rounding(a[1] / unit) * unit)
 
 
+@quick
 @given(st.lists(held(), min_size=1, max_size=4))
 def test_a_choice_holds_whatever_any_branch_holds(choices):
     found = terms.hull("h", [t for t, _ in choices], nullable=False)
@@ -91,6 +97,7 @@ def test_a_choice_holds_whatever_any_branch_holds(choices):
     assert found.high == max(t.high for t, _ in choices)
 
 
+@quick
 @given(st.lists(st.fractions(-20, 20, max_denominator=30), min_size=1, max_size=5))
 def test_the_joint_step_is_the_greatest_common_divisor(steps):
     joint = terms.joint_step(steps)
@@ -217,6 +224,7 @@ def test_a_choice_among_days_spans_them():
     assert (unknown.since, unknown.until) == (None, None)
 
 
+@quick
 @given(days, st.sampled_from(UNITS))
 def test_the_first_day_of_a_unit_is_the_last_one_not_after_the_day(day, unit):
     starts = {
@@ -230,6 +238,7 @@ def test_the_first_day_of_a_unit_is_the_last_one_not_after_the_day(day, unit):
     assert terms.first_day(unit, day) == brute
 
 
+@quick
 @given(days, st.integers(0, 900), st.sampled_from(UNITS))
 def test_the_days_of_a_calendar_equal_a_walk_day_by_day(since, length, unit):
     until = since + timedelta(days=length)
