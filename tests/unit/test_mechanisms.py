@@ -207,6 +207,12 @@ def test_a_private_key_is_shown_only_when_enough_units_hold_it():
     assert release(BY_DEPT, [], few, copying(BY_DEPT)).rows == ()
 
 
+def test_a_key_is_shown_from_the_threshold_on():
+    limit = math.ceil(threshold(BY_DEPT.statistics[1], BY_DEPT.max_keys, PLENTY))
+    at, below = (("at", *lattice(BY_DEPT, 5, limit)), ("below", *lattice(BY_DEPT, 5, limit - 1)))
+    assert release(BY_DEPT, [at, below], PLENTY, copying(BY_DEPT)).rows == (("at", 5),)
+
+
 def test_private_keys_priced_without_delta_are_a_fault():
     problem = refusal(lambda: release(BY_DEPT, weights(99), Loss(RHO_UNIT), copying(BY_DEPT)), "fault")
     assert problem.private == "private keys were priced without delta"
