@@ -30,7 +30,7 @@ from privacy.sql.plan import Cell, Key, Plan
 from tests.fakes import town
 
 ALARM = 1e-6
-TRAINING, MEASURED = 4_000, 12_000
+TRAINING, MEASURED = 2_000, 8_000
 EPSILON, DELTA = 2.5, 0.03
 #: With private keys half of delta pays for selection; large, so that what it allows can be seen in some thousand draws.
 SELECTING_DELTA = 0.1

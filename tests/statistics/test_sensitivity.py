@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from compute.engines.duckdb import DuckEngine
@@ -28,7 +28,7 @@ from privacy.sql.plan import Aggregate, Cell, Plan
 from privacy.sql.problems import JoinNeedsEquality
 from tests.fakes import town
 
-ALWAYS_ALIKE = settings(derandomize=True, database=None, deadline=None)
+ALWAYS_ALIKE = settings(derandomize=True, database=None, deadline=None, phases=[Phase.generate])
 FREE = Loss(10**18, 10**14)
 
 #: What is counted, summed and averaged: every measure the dialect has, and expressions that overflow, divide and go out of range.
@@ -85,6 +85,12 @@ def question(
 @cache
 def plan_of(sql: str) -> Plan:
     return compile_query(sql, town.FACTS)
+
+
+def on_neighbour(plan: Plan) -> Plan:
+    """The same plan on the table with one person more."""
+    assert plan.exact_sql.count('"visits" AS t0') == 1
+    return replace(plan, exact_sql=plan.exact_sql.replace('"visits" AS t0', '"neighbour" AS t0'))
 
 
 def ordinary_row(draw: Random) -> town.Row:
@@ -147,10 +153,9 @@ def test_one_person_more_moves_no_statistic_beyond_its_bound(file: Path, keys: s
     numbers = draw.sample(range(len(neighbour)), len(neighbour))
     town.write(file, others, neighbour, numbers)
     for join in JOINS.values():
-        plans = [plan_of(question(KEYS[keys], join, table=t)) for t in ("visits", "neighbour")]
-        assert plans[0].statistics == plans[1].statistics
-        before, after = (town.exact(file, p) for p in plans)
-        for statistic, moved in zip(plans[0].statistics, squared_distances(plans[0], before, after), strict=True):
+        plan = plan_of(question(KEYS[keys], join))
+        before, after = town.exact(file, plan), town.exact(file, on_neighbour(plan))
+        for statistic, moved in zip(plan.statistics, squared_distances(plan, before, after), strict=True):
             assert moved <= statistic.bound_squared, (join, statistic.label)
 
 
