@@ -60,10 +60,10 @@ def test_billion_laughs():
     text = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 20)
     )
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(DescriptionInvalid, match="anchors and aliases"):
         load_description(text)
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_billion_laughs():
     ],
 )
 def test_deep_nesting(text):
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(DescriptionInvalid):
         load_description(text)
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize(
@@ -107,10 +107,10 @@ def test_a_hundred_megabytes():
 
 def test_a_megabyte_of_problems_is_told_in_time():
     text = "".join(f"k{i}: 1\n" for i in range(90_000))
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(DescriptionInvalid) as caught:
         load_description(text)
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
     said = caught.value.say("en")
     assert len(said) < 50_000, "nobody reads ninety thousand problems"
     assert said.endswith("\n… and 89902 more.")
@@ -130,10 +130,10 @@ def test_terminal_escapes_and_endless_keys_in_problems():
 def test_numbers_too_large_to_compute_with():
     text = "dataset: d\ntables: {t: {unit: {column: p}, max_rows: 1, columns: {p: {type: text}, n: %s}}}\n"
     for bad in ("{type: number, step: 1e-999999999}", "{type: integer, lower: -1e999999999, upper: 1e999999999}"):
-        began = time.monotonic()
+        began = time.process_time()
         with pytest.raises(DescriptionInvalid):
             load_description(text % bad)
-        assert time.monotonic() - began < 1
+        assert time.process_time() - began < 1
 
 
 # --- names and values that are SQL ---------------------------------------------------------------------------------------
@@ -231,9 +231,9 @@ def test_quotes_that_never_match_take_little_time(tmp_path, line):
     )
     source = tmp_path / "s"
     source.write_text("a,b,c\n" + f"{line}\n" * 20_000 + "1,2,3\n")
-    began = time.monotonic()
+    began = time.process_time()
     report = ingest(tmp_path, facts, {"t": source}).tables[0]
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
     assert report.rows_read == report.rows_kept + sum(count for count, _ in report.rejected.values())
 
 

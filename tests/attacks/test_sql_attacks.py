@@ -392,11 +392,11 @@ STALLING = {
 
 @pytest.mark.parametrize("name", STALLING)
 def test_no_text_stalls_the_gate(name: str) -> None:
-    """Seconds at most, never a crash: the gate runs in the API, before anything is paid. (Twenty, on a machine that is busy.)"""
-    start = time.monotonic()
+    """Seconds of processor time at most, never a crash: the gate runs in the API, before anything is paid."""
+    start = time.process_time()
     plan = compiled(STALLING[name], city.FACTS)
     assert plan is None or len(plan.exact_sql) < 2**21
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
 
 
 # --- what post-processing can reach ----------------------------------------------------------------------------------------
