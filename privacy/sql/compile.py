@@ -112,6 +112,8 @@ def grouping_keys(draft: Draft) -> None:
     if group is not None and group.args.get("all"):
         nodes = [e.unalias() for e in draft.select.expressions if e.find(exp.AggFunc) is None]
     elif group is not None:
+        if not group.expressions:
+            raise refuse(Text("GROUP BY without a key", "没有分组键的 GROUP BY"), group)
         nodes = [_grouped(node, draft) for node in group.expressions]
     if len(nodes) > MAX_KEYS:
         raise TooManyParts(count=len(nodes), part=Text("grouping keys", "分组键"), limit=MAX_KEYS)

@@ -20,7 +20,7 @@ from sqlglot import exp
 from privacy.errors import Text
 from privacy.facts import Kind
 from privacy.sql import functions, terms
-from privacy.sql.parse import refuse, require_arguments, where_of
+from privacy.sql.parse import GENERAL_ADVICE, refuse, require_arguments, where_of
 from privacy.sql.problems import (
     BadLiteral,
     MisplacedAggregate,
@@ -50,6 +50,9 @@ _NAMES: dict[type[exp.Expr], Text] = {
     exp.Subquery: Text("a subquery", "子查询"),
     exp.Select: Text("a subquery", "子查询"),
     exp.Exists: Text("EXISTS", "EXISTS"),
+    exp.Rollup: Text("ROLLUP", "ROLLUP"),
+    exp.Cube: Text("CUBE", "CUBE"),
+    exp.GroupingSets: Text("GROUPING SETS", "GROUPING SETS"),
     exp.Star: Text("* (all columns)", "*（全部列）"),
     exp.Placeholder: Text("a parameter", "参数占位符"),
     exp.Interval: Text("INTERVAL", "INTERVAL"),
@@ -57,6 +60,27 @@ _NAMES: dict[type[exp.Expr], Text] = {
     exp.Collate: Text("COLLATE", "COLLATE"),
     exp.Bracket: Text("an index [ ]", "下标 [ ]"),
     exp.Order: Text("ORDER BY inside an aggregate", "聚合函数中的 ORDER BY"),
+}
+_LEVELS = Text("Ask for each level with its own GROUP BY.", "请用各自的 GROUP BY 分别提问。")
+_ONE_SELECT = Text(
+    "Write one SELECT over the tables; public tables can be joined.", "请直接对表写一条 SELECT；公开表可以连接。"
+)
+#: The nearest thing that is accepted, where it is not the general form of a question.
+_NEAREST: dict[type[exp.Expr], Text] = {
+    exp.Filter: Text(
+        "Write COUNT_IF(condition), or SUM(CASE WHEN condition THEN x ELSE 0 END).",
+        "请写 COUNT_IF(条件)，或 SUM(CASE WHEN 条件 THEN x ELSE 0 END)。",
+    ),
+    exp.Window: Text(
+        "Use GROUP BY; ORDER BY and LIMIT work on the answer.", "请使用 GROUP BY；ORDER BY 与 LIMIT 作用于结果。"
+    ),
+    exp.RegexpLike: Text("Use LIKE, ILIKE, contains or starts_with.", "请使用 LIKE、ILIKE、contains 或 starts_with。"),
+    exp.Rollup: _LEVELS,
+    exp.Cube: _LEVELS,
+    exp.GroupingSets: _LEVELS,
+    exp.Subquery: _ONE_SELECT,
+    exp.Select: _ONE_SELECT,
+    exp.Exists: _ONE_SELECT,
 }
 
 
@@ -106,7 +130,7 @@ class Reader:
 
     def _refusal(self, node: exp.Expr) -> Exception:
         if type(node) in _NAMES:
-            return refuse(_NAMES[type(node)], node)
+            return refuse(_NAMES[type(node)], node, _NEAREST.get(type(node), GENERAL_ADVICE))
         if isinstance(node, exp.IgnoreNulls):
             return self._refusal(node.this)
         if isinstance(node, exp.AggFunc):
@@ -299,7 +323,7 @@ def _is(reader: Reader, node: exp.Expr) -> Term:
 
 def _in(reader: Reader, node: exp.Expr) -> Term:
     if node.args.get("query"):
-        raise refuse(_NAMES[exp.Subquery], node)
+        raise refuse(_NAMES[exp.Subquery], node, _ONE_SELECT)
     require_arguments(node, "this", "expressions")
     members = list(node.expressions)
     if not members:

@@ -67,7 +67,7 @@ _ADVICE: dict[str, Text] = {
     "rollup": Text("Ask for each level with its own GROUP BY.", "请用各自的 GROUP BY 分别提问。"),
     "db": Text("Write the table's name alone.", "请只写表名。"),
 }
-_GENERAL_ADVICE = Text(
+GENERAL_ADVICE = Text(
     "Accepted: SELECT … FROM … JOIN … WHERE … GROUP BY … HAVING … ORDER BY … LIMIT … OFFSET.",
     "可用的结构：SELECT … FROM … JOIN … WHERE … GROUP BY … HAVING … ORDER BY … LIMIT … OFFSET。",
 )
@@ -85,7 +85,7 @@ def where_of(node: exp.Expr) -> Text:
     return NOWHERE
 
 
-def refuse(construct: Text, node: exp.Expr, advice: Text = _GENERAL_ADVICE) -> Unsupported:
+def refuse(construct: Text, node: exp.Expr, advice: Text = GENERAL_ADVICE) -> Unsupported:
     """The refusal of a construct, with its position."""
     return Unsupported(construct=construct, where=where_of(node), advice=advice)
 
@@ -179,7 +179,7 @@ def _require_known_arguments(node: exp.Expr) -> None:
         if value in (None, [], False) or name in allowed:
             continue
         construct = _NAMES.get(name, Text(name.strip("_").upper(), name.strip("_").upper()))
-        raise refuse(construct, node, _ADVICE.get(name, _GENERAL_ADVICE))
+        raise refuse(construct, node, _ADVICE.get(name, GENERAL_ADVICE))
 
 
 def require_arguments(node: exp.Expr, *allowed: str) -> None:

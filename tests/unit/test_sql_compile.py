@@ -159,6 +159,7 @@ def test_positions_and_counts(text, code, params):
         ("SELECT *, count(*) FROM visits", "sql.unsupported"),
         ("SELECT visits.*, count(*) FROM visits", "sql.unknown_column"),
         ("FROM visits", "sql.unsupported"),
+        ("SELECT count(*) FROM visits GROUP BY", "sql.unsupported"),
         ("SELECT count(*) FROM visits GROUP BY ROLLUP (city)", "sql.unsupported"),
         ("SELECT count(*) FROM visits GROUP BY GROUPING SETS ((city))", "sql.unsupported"),
     ],
