@@ -256,7 +256,21 @@ def test_refusals_say_which_rule_and_where(text, code, column):
 def test_a_construct_outside_the_dialect_is_named(text, named):
     problem = refusal(lambda: term(text), "sql.unsupported")
     assert problem.say("en").startswith(f"{named} is not accepted")
-    assert "SELECT" in problem.advise("en")
+
+
+@pytest.mark.parametrize(
+    ("text", "nearest"),
+    [
+        ("sum(age) OVER ()", "GROUP BY"),
+        ("count(*) FILTER (WHERE urgent)", "COUNT_IF"),
+        ("age IN (SELECT 1)", "one SELECT"),
+        ("EXISTS (SELECT 1)", "one SELECT"),
+        ("city ~ 'x'", "LIKE"),
+        ("city[1]", "SELECT … FROM"),
+    ],
+)
+def test_a_refusal_names_the_nearest_thing_that_is_accepted(text, nearest):
+    assert nearest in refusal(lambda: term(text), "sql.unsupported").advise("en")
 
 
 def test_an_unknown_function_is_named_and_the_known_ones_are_listed():
