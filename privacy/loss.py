@@ -86,13 +86,11 @@ def price(epsilon: float, delta: float, *, selects_keys: bool) -> Loss:
 
 
 def rho_units(rho: float) -> int:
-    """Rho in ledger units, rounded down (a limit or an offer must not grow)."""
+    """Rho in ledger units, rounded down: a limit or an offer must not grow.
+
+    A cost needs no rounding: noise is made to fit the units that are booked (`privacy.mechanisms.scale`), never less.
+    """
     return math.floor(Fraction(rho) * RHO_UNIT)
-
-
-def rho_units_up(rho: float) -> int:
-    """Rho in ledger units, rounded up (a cost must not shrink)."""
-    return math.ceil(Fraction(rho) * RHO_UNIT)
 
 
 def delta_of(rho: float, epsilon: float) -> float:

@@ -356,7 +356,7 @@ def _conjuncts(node: exp.Expr) -> list[exp.Expr]:
 
 
 def row_condition(node: exp.Expr, scope: RowScope) -> str:
-    """WHERE as total text: each conjunct is tried on its own, and one that fails on a row does not hold there."""
+    """WHERE as total text: an operation that fails on a row is NULL there, and a conjunct that is NULL does not hold."""
     parts = []
     for part in _conjuncts(node):
         term = Reader(scope).read(part)
