@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
+from access.people import Role
 from privacy.errors import Malformed, Problem, Text
 from sandbox.instance import Address, Embedded, Part
 from sandbox.say import language, say, speaking
@@ -154,10 +155,42 @@ def found(
     from sandbox.journeys.people import bootstrap
     from sandbox.wiring import build
 
-    prompt = say("Password: ", "密码：")
-    password = sys.stdin.readline().rstrip("\n") if password_stdin else getpass.getpass(prompt)
+    password = _new_password(password_stdin=password_stdin)
     who = bootstrap(build(Settings.read()), organisation=organisation, login=login, name=name, password=password)
     print(say("Founded. The operator is {login}.", "已初始化，运营人员为 {login}。", login=who.login))  # noqa: T201
+
+
+@app.command()
+def enrol(
+    operator: Annotated[str, typer.Option(help="Login of the operator who adds them. / 执行添加的运营人员登录名。")],
+    organisation: Annotated[str, typer.Option(help="Their organisation; founded if new. / 所属机构，没有则新建。")],
+    login: Annotated[str, typer.Option(help="Their login. / 登录名。")],
+    name: Annotated[str, typer.Option(help="Their name. / 姓名。")],
+    role: Annotated[list[Role], typer.Option(help="A role; may be repeated. / 角色，可重复。")],
+    *,
+    password_stdin: Annotated[
+        bool, typer.Option(help="Read the password from standard input. / 从标准输入读取密码。")
+    ] = False,
+) -> None:
+    """Add somebody with roles, and their organisation. / 添加人员、角色及其机构。"""
+    from sandbox.journeys import people
+    from sandbox.wiring import build
+
+    password = _new_password(password_stdin=password_stdin)
+    added = people.enrol(
+        build(Settings.read()),
+        operator,
+        organisation=organisation,
+        login=login,
+        name=name,
+        roles=role,
+        password=password,
+    )
+    print(say("Added: {login}.", "已添加：{login}。", login=added.login))  # noqa: T201
+
+
+def _new_password(*, password_stdin: bool) -> str:
+    return sys.stdin.readline().rstrip("\n") if password_stdin else getpass.getpass(say("Password: ", "密码："))
 
 
 @app.command()

@@ -137,6 +137,24 @@ def create_organisation(house: House, who: Principal, *, name: str) -> Organisat
     return organisation
 
 
+def enrol(
+    house: House, operator: str, *, organisation: str, login: str, name: str, roles: Iterable[Role], password: str
+) -> Principal:
+    """On the house's own machine: the operator with that login adds somebody, and their organisation if it is new."""
+    require_password(password)
+    with house.registry.read() as unit:
+        who = unit.people.principal_by_login(operator)
+        if who is None:
+            raise PrincipalNotFound(principal=operator)
+        page = unit.people.organisations(Cursor())
+        known = {o.name: o.id for o in page.items}
+        while page.next is not None:
+            page = unit.people.organisations(Cursor(after=page.next))
+            known |= {o.name: o.id for o in page.items}
+    home = known.get(organisation) or create_organisation(house, who, name=organisation).id
+    return create_principal(house, who, login=login, name=name, organisation=home, roles=roles, password=password)
+
+
 def create_principal(
     house: House,
     who: Principal,

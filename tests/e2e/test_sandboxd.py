@@ -61,6 +61,22 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+def test_an_operator_adds_people_and_nobody_else_does(home: Path) -> None:
+    words = ("--organisation", "大学", "--login", "lin", "--name", "Lin", "--role", "researcher", "--password-stdin")
+    added = sandboxd(home, "enrol", "--operator", "olga", *words, given="another long password\n")
+    assert added.returncode == 0, added.stderr
+    again = sandboxd(home, "enrol", "--operator", "olga", *words, given="another long password\n")
+    assert again.returncode == 1
+    assert "Traceback" not in again.stderr
+    other = ("--organisation", "大学", "--login", "mo", "--name", "Mo", "--role", "steward", "--password-stdin")
+    for nobody in ("lin", "unknown"):
+        refused = sandboxd(home, "enrol", "--operator", nobody, *other, given="another long password\n")
+        assert refused.returncode == 1
+        assert "Traceback" not in refused.stderr
+    rows = sqlite3.connect(home / "registry.sqlite3").execute("SELECT login FROM principals ORDER BY login").fetchall()
+    assert rows == [("lin",), ("olga",)]
+
+
 def test_a_sound_log_verifies_and_a_changed_one_names_its_first_bad_entry(home: Path) -> None:
     sound = sandboxd(home, "verify", "--json")
     assert sound.returncode == 0, sound.stderr
