@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -45,6 +47,8 @@ dp.enable_features("contrib")
 Z95 = NormalDist().inv_cdf(0.975)
 DRAWS = 1_000
 MAX_DRAWN = 4_000_000
+#: So many cells get their noise in one call of OpenDP.
+PIECE = 5_000
 NOISE_KIND = "discrete_gaussian"
 
 Shown = str | int | float | bool | date | datetime | None
@@ -204,7 +208,10 @@ def _noisy_columns(plan: Plan, vectors: Sequence[tuple[int, ...]], loss: Loss) -
 
 
 def _draw(statistic: Statistic, exact: Sequence[int], loss: Loss) -> list[int]:
-    """Exact integers plus discrete Gaussian noise, after OpenDP confirmed the price."""
+    """Exact integers plus discrete Gaussian noise, after OpenDP confirmed the price.
+
+    The noise of each coordinate is independent: long vectors are drawn in pieces side by side at the price of the whole.
+    """
     if not exact:
         return []
     space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="f64")
@@ -212,7 +219,11 @@ def _draw(statistic: Statistic, exact: Sequence[int], loss: Loss) -> list[int]:
     sensitivity = math.sqrt(statistic.bound_squared) * (1 + 1e-12)
     if Fraction(mechanism.map(sensitivity)) > loss.rho_fraction * statistic.share:
         raise Fault(private=f"OpenDP prices {statistic.name} above its share")
-    return [int(n) for n in mechanism(list(exact))]
+    pieces = [list(exact[i : i + PIECE]) for i in range(0, len(exact), PIECE)]
+    if len(pieces) == 1:
+        return [int(n) for n in mechanism(pieces[0])]
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as drawers:  # OpenDP draws outside Python's lock
+        return [int(n) for piece in drawers.map(mechanism, pieces) for n in piece]
 
 
 def _withhold(plan: Plan, keys: list[Cell], columns: list[list[int]], limit: float | None) -> NoisyCells:

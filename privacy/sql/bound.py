@@ -121,12 +121,13 @@ def _bound_squared(m: Measure, max_rows: int, cells: int | None) -> int:
     """The squared L2 reach of a unit that owns `max_rows` rows.
 
     COUNT and SUM are longest when all rows meet in one cell: (max_rows · reach)². UNITS puts a 1 into each of the unit's
-    cells, at most min(max_rows, cells) of them. WEIGHT puts 1/sqrt(m) into each of m cells: exactly 1.
+    cells, at most min(max_rows, cells) of them, UNITS_WHERE into some of these. WEIGHT puts 1/sqrt(m) into each of m cells:
+    exactly 1.
     """
     match m.aggregate:
         case Aggregate.WEIGHT:
             return WEIGHT_ONE**2
-        case Aggregate.UNITS:
+        case Aggregate.UNITS | Aggregate.UNITS_WHERE:
             return max_rows if cells is None else max(1, min(max_rows, cells))
     return (max_rows * m.reach) ** 2
 
@@ -184,6 +185,8 @@ class Exact:
         up = self._up(i)
         if m.aggregate is Aggregate.UNITS:
             return f"CAST({up} AS BIGINT) AS c{i}"
+        if m.aggregate is Aggregate.UNITS_WHERE:
+            return f"CASE WHEN bool_or(v{i}) THEN CAST({up} AS BIGINT) ELSE CAST(0 AS BIGINT) END AS c{i}"
         limit = math.isqrt(self.statistics[i].bound_squared) // up
         added = f"coalesce(sum(v{i}), 0)" if m.aggregate is Aggregate.SUM else "count(*)"
         if m.aggregate is Aggregate.COUNT and m.row:

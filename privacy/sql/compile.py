@@ -14,9 +14,10 @@ from sqlglot import exp
 
 from privacy.errors import Text
 from privacy.facts import DatasetFacts, Kind, Value
+from privacy.sql.aggregates import AggregateReader, summed_terms
 from privacy.sql.bound import Exact, Measure, statistics
-from privacy.sql.expressions import AGGREGATES, Reader, written_name
-from privacy.sql.finish import AnswerScope, order_text, summed_terms
+from privacy.sql.expressions import Reader, written_name
+from privacy.sql.finish import AnswerScope, order_text
 from privacy.sql.parse import MAX_DEPTH, parse_select, refuse, where_of
 from privacy.sql.plan import Aggregate, Key, Output, Plan, Statistic
 from privacy.sql.problems import (
@@ -187,7 +188,8 @@ def answer_columns(draft: Draft) -> None:
     if len(items) > MAX_OUTPUTS:
         raise TooManyParts(count=len(items), part=Text("columns", "列"), limit=MAX_OUTPUTS)
     by_sql = {t.sql: _key_term(f"k{i}", t) for i, t in enumerate(draft.key_terms)}
-    draft.scope = AnswerScope(relation=draft.relation, keys=by_sql, summed=summed_terms(draft.select, draft.relation))
+    aggregates = AggregateReader(draft.relation, summed_terms(draft.select, draft.relation))
+    draft.scope = AnswerScope(aggregates=aggregates, keys=by_sql)
     for i, item in enumerate(items):
         if isinstance(item, exp.Star):
             raise refuse(
@@ -212,14 +214,13 @@ def _key_term(name: str, term: Term) -> Term:
 def _output(item: exp.Expr, term: Term, draft: Draft) -> Output:
     node = item.unalias()
     name = item.alias or (node.name if isinstance(node, exp.Column) else node.sql(dialect="duckdb", comments=False))
-    inner = node.unnest()
-    direct = isinstance(inner, AGGREGATES) and not isinstance(inner, exp.Avg)
+    statistics_met = {f"s{i}" for i in range(len(draft.scope.aggregates.measures))}
     return Output(
         name=name,
         kind=term.kind or Kind.TEXT,
         is_key=node.find(exp.AggFunc) is None,
-        statistic=term.sql if direct else None,
-        average=draft.scope.averages.get(term.sql),
+        statistic=term.sql if term.sql in statistics_met else None,
+        average=draft.scope.aggregates.averages.get(term.sql),
     )
 
 
@@ -258,7 +259,7 @@ def _row_count(node: exp.Expr, name: str) -> int:
 
 def bounded_statistics(draft: Draft) -> None:
     """Name, bound and share: what is asked, plus what selecting keys and the minimum of units need."""
-    measures = list(draft.scope.measures)
+    measures = list(draft.scope.aggregates.measures)
     if not measures:
         unit = draft.relation.private.unit
         raise NoAggregate(column=unit.column if unit else "")

@@ -39,14 +39,16 @@ MAX_REPEATED = 500
 _NUMBER = re.compile(r"(\d{1,40}\.?\d{0,40}|\.\d{1,40})(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
 
 #: The aggregates of the accepted dialect.
-AGGREGATES = (exp.Count, exp.Sum, exp.Avg, exp.CountIf)
+AGGREGATES = (
+    exp.Count, exp.Sum, exp.Avg, exp.CountIf, exp.Variance, exp.VariancePop, exp.Stddev, exp.StddevPop, exp.StddevSamp,
+    exp.CovarPop, exp.CovarSamp, exp.Corr,
+)  # fmt: skip
 
 _LONG = Text("a long expression behind CASE or in NULLIF", "CASE 之后或 NULLIF 之中的长表达式")
 _SHORTER = Text("Write CASE WHEN … THEN … END.", "请写成 CASE WHEN … THEN … END。")
 
 _NAMES: dict[type[exp.Expr], Text] = {
     exp.Window: Text("a window (OVER)", "窗口函数（OVER）"),
-    exp.Filter: Text("FILTER (WHERE …) on an aggregate", "聚合上的 FILTER (WHERE …)"),
     exp.Subquery: Text("a subquery", "子查询"),
     exp.Select: Text("a subquery", "子查询"),
     exp.Exists: Text("EXISTS", "EXISTS"),
@@ -67,10 +69,6 @@ _ONE_SELECT = Text(
 )
 #: The nearest thing that is accepted, where it is not the general form of a question.
 _NEAREST: dict[type[exp.Expr], Text] = {
-    exp.Filter: Text(
-        "Write COUNT_IF(condition), or SUM(CASE WHEN condition THEN x ELSE 0 END).",
-        "请写 COUNT_IF(条件)，或 SUM(CASE WHEN 条件 THEN x ELSE 0 END)。",
-    ),
     exp.Window: Text(
         "Use GROUP BY; ORDER BY and LIMIT work on the answer.", "请使用 GROUP BY；ORDER BY 与 LIMIT 作用于结果。"
     ),
@@ -131,7 +129,7 @@ class Reader:
     def _refusal(self, node: exp.Expr) -> Exception:
         if type(node) in _NAMES:
             return refuse(_NAMES[type(node)], node, _NEAREST.get(type(node), GENERAL_ADVICE))
-        if isinstance(node, exp.IgnoreNulls):
+        if isinstance(node, exp.IgnoreNulls | exp.Filter):
             return self._refusal(node.this)
         if isinstance(node, exp.AggFunc):
             problem = MisplacedAggregate if isinstance(node, AGGREGATES) else UnknownAggregate

@@ -23,6 +23,7 @@ class Aggregate(StrEnum):
     COUNT = "count"  # rows
     SUM = "sum"  # row values on their lattice
     UNITS = "units"  # privacy units
+    UNITS_WHERE = "units_where"  # privacy units with a row that meets a condition
     WEIGHT = "weight"  # partition selection: each unit spreads weight 1/sqrt(m) over its m keys
 
 

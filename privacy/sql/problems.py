@@ -223,8 +223,10 @@ class UnknownAggregate(SqlRefused):
     code = "sql.unknown_aggregate"
     sentence = Text("The aggregate {name} is not accepted{where}.", "不支持聚合函数 {name}{where}。")
     hint = Text(
-        "Accepted: COUNT(*), COUNT(x), COUNT(DISTINCT unit), COUNT_IF(condition), SUM(x), AVG(x).",
-        "可用：COUNT(*)、COUNT(x)、COUNT(DISTINCT 隐私单元)、COUNT_IF(条件)、SUM(x)、AVG(x)。",
+        "Accepted: COUNT(*), COUNT(x), COUNT(DISTINCT unit), COUNT_IF(condition), SUM(x), AVG(x), VAR_POP, VAR_SAMP, STDDEV_POP, "
+        "STDDEV_SAMP, COVAR_POP, COVAR_SAMP, CORR, each also with FILTER (WHERE condition).",
+        "可用：COUNT(*)、COUNT(x)、COUNT(DISTINCT 隐私单元)、COUNT_IF(条件)、SUM(x)、AVG(x)、VAR_POP、VAR_SAMP、STDDEV_POP、"
+        "STDDEV_SAMP、COVAR_POP、COVAR_SAMP、CORR，均可加 FILTER (WHERE 条件)。",
     )
 
 

@@ -47,6 +47,21 @@ SELECT sum(nullif(age, 0)), count(nullif(age, 0)), sum(coalesce(amount, 0)), avg
 SELECT sum(CASE WHEN urgent THEN 1 ELSE 0 END), sum(CASE WHEN urgent THEN amount END) FROM visits
 SELECT sum(CASE dept WHEN '外科' THEN 2 WHEN '内科' THEN 1 ELSE 0 END), sum(if(age > 60, 1, 0)) FROM visits
 SELECT sum(least(length(note), 5)), sum(least(length(city), 3)) FROM visits WHERE length(note) < 10
+SELECT count(*) FILTER (WHERE urgent), count(dept) FILTER (WHERE age > 40), count_if(urgent) FILTER (WHERE age > 40) FROM visits
+SELECT sum(age) FILTER (WHERE dept = '外科'), avg(age) FILTER (WHERE dept = '外科') FROM visits
+SELECT sum(urgent) FILTER (WHERE age > 40), avg(age) FILTER (WHERE urgent IS NULL) FROM visits
+SELECT count(DISTINCT person_id) FILTER (WHERE urgent), count(DISTINCT person_id) FROM visits
+SELECT dept, count(DISTINCT person_id) FILTER (WHERE urgent) FROM visits GROUP BY dept
+SELECT code, count(DISTINCT person_id) FILTER (WHERE age > 40), avg(amount) FILTER (WHERE age > 40) FROM visits GROUP BY code
+SELECT dept, count(*) FROM visits GROUP BY dept HAVING count(*) FILTER (WHERE urgent) > 100
+SELECT var_pop(age), var_samp(age), variance(age), stddev(age), stddev_pop(age), stddev_samp(age) FROM visits
+SELECT var_pop(amount), stddev(score), var_pop(score), var_samp(level) FROM visits
+SELECT urgent, stddev(age), var_pop(score) FROM visits GROUP BY urgent
+SELECT stddev(age) FILTER (WHERE urgent), var_pop(least(greatest(stock, -500), 500)) FROM visits
+SELECT covar_pop(age, score), covar_samp(score, age), covar_pop(amount, age), corr(age, age), corr(age, -age) FROM visits
+SELECT covar_pop(amount, rate), corr(amount, amount + age) FROM visits
+SELECT urgent, covar_samp(age, score) FILTER (WHERE age > 40) FROM visits GROUP BY urgent
+SELECT var_samp(age), stddev(age), covar_samp(age, score), corr(age, score) FROM visits WHERE age > 119 AND age < 0
 SELECT count(*) FROM visits WHERE dept = '外科'
 SELECT count(*) FROM visits WHERE dept <> '外科'
 SELECT count(*) FROM visits WHERE NOT dept = '外科'

@@ -48,6 +48,10 @@ MEASURES = {
     "mean": "avg(amount)",
     "centred": "avg(score)",
     "whole_mean": "avg(wide)",
+    "filtered": "sum(amount) FILTER (WHERE urgent)",
+    "filtered_persons": "count(DISTINCT person_id) FILTER (WHERE urgent)",
+    "spread": "stddev(score)",
+    "together": "covar_samp(score, amount)",
 }
 #: Measures whose lattice is coarser than their values: they equal the plain query up to rounding only.
 ROUGH = {"wide", "whole_mean"}

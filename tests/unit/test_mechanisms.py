@@ -187,6 +187,16 @@ def test_noise_is_drawn_for_empty_cells_too():
     assert len(drawn) > 5  # forty draws at sigma 28 agree this far with probability below 1e-30
 
 
+def test_long_vectors_are_drawn_in_pieces_in_order_and_each_cell_alone(monkeypatch):
+    monkeypatch.setattr(mechanisms, "PIECE", 4)
+    found = plan("SELECT urgent, level, rate, count(*) FROM visits GROUP BY urgent, level, rate")
+    keys = add_noise(found, [], PLENTY).keys
+    exact = [(*key, *lattice(found, i * 1_000)) for i, key in enumerate(keys)]
+    assert [row[3] for row in release(found, exact, PLENTY, copying(found)).rows] == [i * 1_000 for i in range(18)]
+    noise = {n - e[3] for (n,), e in zip(add_noise(found, exact, ONE).values, exact, strict=True)}
+    assert len(noise) == 18  # two of 18 draws agree with probability below 1e-5: sigma is above 2^22 lattice units
+
+
 # ── private keys ──
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from privacy.facts import Kind
+from privacy.sql.aggregates import AggregateReader, summed_terms
 from privacy.sql.expressions import Reader
-from privacy.sql.finish import AnswerScope, order_text, summed_terms
+from privacy.sql.finish import AnswerScope, order_text
 from privacy.sql.parse import parse_select
 from privacy.sql.plan import Aggregate, Average
 from privacy.sql.resolve import resolve_from
@@ -62,6 +63,62 @@ def test_an_average_counts_the_rows_that_have_a_value():
     assert "v1" not in exact("avg(score)")
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("count(*) FILTER (WHERE urgent)", ['TRY((t0."urgent") IS TRUE) AS v0']),
+        (
+            "count(dept) FILTER (WHERE urgent)",
+            ['(CAST(t0."dept" AS VARCHAR)) IS NOT NULL) AND ((t0."urgent") IS TRUE)'],
+        ),
+        ("count_if(age > 3) FILTER (WHERE urgent)", ['IS TRUE) AND ((t0."urgent") IS TRUE)']),
+        ("sum(age) FILTER (WHERE urgent)", ['(CASE WHEN (t0."urgent") IS TRUE THEN CAST(t0."age" AS BIGINT) END)']),
+        (
+            "count(DISTINCT person_id) FILTER (WHERE urgent)",
+            ["CASE WHEN bool_or(v0) THEN", 'TRY((t0."urgent") IS TRUE) AS v0'],
+        ),
+    ],
+)
+def test_filter_takes_the_value_from_rows_that_do_not_meet_it(text, rows):
+    for row in rows:
+        assert row in exact(text)
+
+
+def test_units_that_meet_a_condition_are_not_the_units_of_the_cell():
+    assert asked("count(DISTINCT person_id) FILTER (WHERE urgent), count(DISTINCT person_id)") == [
+        (Aggregate.UNITS_WHERE, "COUNT(DISTINCT person_id) FILTER(WHERE urgent)"),
+        (UNITS, "COUNT(DISTINCT person_id)"),
+    ]
+
+
+def test_a_filtered_average_shares_the_filtered_sum():
+    both = plan("SELECT sum(age) FILTER (WHERE urgent), avg(age) FILTER (WHERE urgent), avg(age) FROM visits").outputs
+    assert both[1].average == Average(total="s0", rows="s1", reach=120.0)
+    assert both[2].average == Average(total="s2", rows="s3", reach=60.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "sums"),
+    [
+        ("var_pop(age)", 3),
+        ("avg(age), var_pop(age), var_samp(age), variance(age), stddev(age), stddev_pop(age), stddev_samp(age)", 3),
+        ("covar_pop(age, score), covar_samp(age, score)", 4),
+        ("covar_pop(age, score), covar_pop(score, age)", 5),
+        ("corr(age, score), covar_samp(age, score)", 6),
+        ("corr(amount, grade)", 6),
+    ],
+)
+def test_moments_share_their_sums(text, sums):
+    assert len(asked(text)) == sums
+
+
+def test_moments_are_kept_within_what_the_range_allows():
+    text = plan("SELECT var_pop(age), stddev(age), covar_samp(age, score), corr(age, score) FROM visits").finish_sql
+    assert "greatest(0.0::DOUBLE, least(3600.0::DOUBLE, " in text
+    assert "sqrt(greatest(0.0::DOUBLE, least(7200.0::DOUBLE, " in text
+    assert "greatest(-1.0::DOUBLE, least(1.0::DOUBLE, " in text
+
+
 def exact(text: str) -> str:
     return plan(f"SELECT {text} FROM visits").exact_sql
 
@@ -109,6 +166,22 @@ def test_the_kind_of_a_column(text, kinds):
         ("count_if(sum(age) > 1)", "sql.misplaced_aggregate"),
         ("sum(age + count(*))", "sql.misplaced_aggregate"),
         ("max(age)", "sql.unknown_aggregate"),
+        ("max(age) FILTER (WHERE urgent)", "sql.unknown_aggregate"),
+        ("median(age) FILTER (WHERE urgent)", "sql.unknown_aggregate"),
+        ("count(*) FILTER (WHERE age)", "sql.type_mismatch"),
+        ("count(*) FILTER (WHERE person_id = 7)", "sql.unit_column"),
+        ("count(*) FILTER (WHERE count(*) > 1)", "sql.misplaced_aggregate"),
+        ("count(DISTINCT age) FILTER (WHERE urgent)", "sql.distinct_not_unit"),
+        ("stddev(DISTINCT age)", "sql.distinct_not_unit"),
+        ("stddev(stock)", "sql.unbounded"),
+        ("var_pop(city)", "sql.type_mismatch"),
+        ("var_pop(sum(age))", "sql.misplaced_aggregate"),
+        ("var_pop(person_id)", "sql.unit_column"),
+        ("corr(age, city)", "sql.type_mismatch"),
+        ("corr(age, stock)", "sql.unbounded"),
+        ("corr(age, count(*))", "sql.misplaced_aggregate"),
+        ("corr(DISTINCT age, score)", "sql.syntax"),
+        ("covar_pop(age, person_id)", "sql.unit_column"),
         ("sum(person_id)", "sql.unit_column"),
         ("count(person_id + 1)", "sql.unit_column"),
         ("count_if(person_id = 7)", "sql.unit_column"),
@@ -188,12 +261,12 @@ def test_an_order_that_is_no_order_is_refused():
 
 def test_an_answer_scope_asks_a_new_statistic_only_for_a_new_measure():
     select = parse_select("SELECT count(*) FROM visits")
-    scope = AnswerScope(relation=resolve_from(select, FACTS), keys={})
-    reader = Reader(scope)
+    aggregates = AggregateReader(resolve_from(select, FACTS), frozenset())
+    reader = Reader(AnswerScope(aggregates=aggregates, keys={}))
     assert [reader.read(node(t)).sql for t in ("count(*)", "count(age)", "sum(age)", "count(*)")] == [
         "s0",
         "s0",
         "s1",
         "s0",
     ]
-    assert len(scope.measures) == 2
+    assert len(aggregates.measures) == 2
