@@ -67,6 +67,12 @@ PUBLIC: dict[str, tuple[str, list[town.Row]]] = {
         "SELECT level, count(DISTINCT person_id) {} GROUP BY level",
         [row(level=i) for i in range(4)],
     ),
+    "persons and rows that meet a condition": (
+        "SELECT count(DISTINCT person_id) FILTER (WHERE urgent), sum(amount) FILTER (WHERE urgent)",
+        [row(amount=500_000)] * 80,
+    ),
+    "variance": ("SELECT var_pop(amount)", [row(amount=500_000)] * 80),
+    "correlation": ("SELECT corr(amount, stock)", [row(amount=500_000, stock=1000)] * 80),
     "several at once": (
         "SELECT count(*), count(DISTINCT person_id), sum(stock), avg(amount)",
         [row(stock=1000, amount=0)] * 80,
