@@ -173,9 +173,9 @@ class AggregateReader:
         a, b = (_only(t, shared) for t in found)
         return a, b, self._statistic(Measure(aggregate=Aggregate.COUNT, row=shared, label=f"COUNT({_label(node)})")).sql
 
-    def _mean(self, term: Term, rows: str, node: exp.Expr) -> _Mean:
+    def _mean(self, term: Term, rows: str, node: exp.Expr, name: str = "values") -> _Mean:
         """Σ of the term over n, around the middle of its range; `low` and `high` are those of the distance."""
-        measure = sum_measure(term, _label(node), self.relation.max_rows, centred=True)
+        measure = sum_measure(term, f"{_label(node)}: {name}", self.relation.max_rows, centred=True)
         middle = measure.offset * measure.step
         total = self._statistic(measure).sql
         low, high = (term.low or Fraction(0)) - middle, (term.high or Fraction(0)) - middle
@@ -187,7 +187,7 @@ class AggregateReader:
         reach = max(abs(d.low), abs(d.high)) * max(abs(e.low), abs(e.high))
         sql = f"({_distance(a, d)} * {_distance(b, e)})"
         product = Term(sql=sql, kind=Kind.NUMBER, low=-reach, high=reach)
-        return f"({self._mean(product, rows, node).sql} - {d.sql} * {e.sql})"
+        return f"({self._mean(product, rows, node, 'products').sql} - {d.sql} * {e.sql})"
 
     def _spread(self, term: Term, rows: str, node: exp.Expr) -> str:
         """Σd²/n - (Σd/n)²; the squares, too, are taken around the middle of their range."""
@@ -195,7 +195,7 @@ class AggregateReader:
         square = Term(
             sql=f"pow({_distance(term, d)}, 2)", kind=Kind.NUMBER, low=Fraction(0), high=max(d.low**2, d.high**2)
         )
-        mean = self._mean(square, rows, node)
+        mean = self._mean(square, rows, node, "squares")
         return f"({float(-mean.low)!r}::DOUBLE + {mean.sql} - pow({d.sql}, 2))"
 
     def _moment(self, node: exp.Expr, rows: str, population: str, widest: Fraction, *, signed: bool = False) -> Term:
