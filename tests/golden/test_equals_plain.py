@@ -52,13 +52,13 @@ SELECT sum(age) FILTER (WHERE dept = '外科'), avg(age) FILTER (WHERE dept = '�
 SELECT sum(urgent) FILTER (WHERE age > 40), avg(age) FILTER (WHERE urgent IS NULL) FROM visits
 SELECT count(DISTINCT person_id) FILTER (WHERE urgent), count(DISTINCT person_id) FROM visits
 SELECT dept, count(DISTINCT person_id) FILTER (WHERE urgent) FROM visits GROUP BY dept
-SELECT code, count(DISTINCT person_id) FILTER (WHERE age > 40), avg(amount) FILTER (WHERE age > 40) FROM visits GROUP BY code
+SELECT code, count(DISTINCT person_id) FILTER (WHERE age > 40), avg(age) FILTER (WHERE age > 40) FROM visits GROUP BY code
 SELECT dept, count(*) FROM visits GROUP BY dept HAVING count(*) FILTER (WHERE urgent) > 100
 SELECT var_pop(age), var_samp(age), variance(age), stddev(age), stddev_pop(age), stddev_samp(age) FROM visits
 SELECT var_pop(amount), stddev(score), var_pop(score), var_samp(level) FROM visits
 SELECT urgent, stddev(age), var_pop(score) FROM visits GROUP BY urgent
 SELECT stddev(age) FILTER (WHERE urgent), var_pop(least(greatest(stock, -500), 500)) FROM visits
-SELECT covar_pop(age, score), covar_samp(score, age), covar_pop(amount, age), corr(age, age), corr(age, -age) FROM visits
+SELECT covar_pop(age, score), covar_samp(score, age), covar_pop(amount / 100, age), corr(age, age), corr(age, -age) FROM visits
 SELECT covar_pop(amount, rate), corr(amount, amount + age) FROM visits
 SELECT urgent, covar_samp(age, score) FILTER (WHERE age > 40) FROM visits GROUP BY urgent
 SELECT var_samp(age), stddev(age), covar_samp(age, score), corr(age, score) FROM visits WHERE age > 119 AND age < 0
