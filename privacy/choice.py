@@ -12,8 +12,8 @@ few longest units count less than they are.
    alike: one unit more changes the sum by 0 to 4, `present` by 1, and the score by at most 3.
 3. Length. With these proportions p_j, r = Σ a_j q_j / p_j² is the square of a unit's joint length. Clipping at t costs noise in
    proportion to t in every cell and bias in proportion to the excess of the units above t. The sum of both over the cells is
-   least where (units above t) = E|noise|/t · cells, that is sqrt(2/pi)/sqrt(2 a rho) · cells; `SAFETY` scales of the draw's own
-   noise are added, for what could not be told from none, and no more than a third of the units is ever meant to be cut. Wanted is
+   about least where (units above t) = noise/t · cells, that is cells/sqrt(2 a rho); `SAFETY` scales of the draw's own noise
+   are added, for what could not be told from none, and no more than a third of the units is ever meant to be cut. Wanted is
    the least t with at most so many above it: the score is -max(0, above - target), which one unit more changes by at most 1,
    less `CAUTION` noise scales for each step up.
 
@@ -55,9 +55,9 @@ PROPORTIONS = 40
 SAFETY = 4
 #: Noise scales that a step away from the safe side costs: down, for proportions (data may say nothing); up, for lengths.
 CAUTION_DOWN = 0.25
-CAUTION = 1.0
+CAUTION = 1.5
 #: Fewer units than so many noise scales say nothing of how long units are.
-ENOUGH = 20
+ENOUGH = 40
 #: The part of `length_share` that counts the units.
 COUNTED = Fraction(1, 7)
 
@@ -83,14 +83,14 @@ def chosen(
     proportions = [_proportion(s, lengths[:, 0], lengths[:, i + 1], rho, draws) for i, s in enumerate(statistics)]
     whole = sum(s.share for s in statistics)
     weights = np.array([float(s.share / whole) / p**2 for s, p in zip(statistics, proportions, strict=True)])
-    steps = 2 + math.ceil(2 * math.log2(max_rows))  # candidates 1/2, …, the most rows and a little more
-    above = _above(lengths[:, 1:] @ weights, steps, first=0.25)
+    steps = 1 + math.ceil(2 * math.log2(max_rows))  # candidates 1, …, the most rows and a little more
+    above = _above(lengths[:, 1:] @ weights, steps, first=1.0)
     share = float(whole / len(statistics))
-    worth = math.sqrt(2 / math.pi) / math.sqrt(2 * share * float(rho)) * cells + SAFETY * scale
+    worth = cells / math.sqrt(2 * share * float(rho)) + SAFETY * scale
     target = math.floor(min(worth, units / 3))
     step = math.ceil(CAUTION * scale)
     scores = [-max(0, int(n) - target) - i * step for i, n in enumerate(above)]
-    length = 0.5 * math.sqrt(2) ** draws.highest(scores, 1, searched)
+    length = math.sqrt(2) ** draws.highest(scores, 1, searched)
     return tuple(refined(s, length * p) for s, p in zip(statistics, proportions, strict=True))
 
 

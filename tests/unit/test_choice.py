@@ -98,7 +98,7 @@ def test_the_length_leaves_as_many_units_above_it_as_noise_is_worth(rho):
     units = [(float(2**k), float(2**k)) for k in range(9) for _ in range(1_000)]
     [found], _ = ask(ROWS_ALONE, units, rho, cells=300)
     share = float(ROWS_ALONE.statistics[0].share)
-    worth = math.sqrt(2 / math.pi) / math.sqrt(2 * share * rho) * 300
+    worth = 300 / math.sqrt(2 * share * rho)
     worth += SAFETY * noise_scale(1, ROWS_ALONE.length_share * (1 - COUNTED) * rho)
     above = sum(length > bounds([found])[0] * (1 + 1e-9) for length, _ in units)
     assert above <= min(worth, 3_000) < above + 1_000
