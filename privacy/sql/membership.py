@@ -56,7 +56,7 @@ def _in(node: exp.Expr, scope: RowScope, subqueries: Subqueries) -> str:
     if query is None:
         return f"TRY({Reader(scope).read(node).sql})"
     require_arguments(node, "this", "query")
-    source = subqueries.derived(query).source("", "q")
+    source = subqueries.derived(query).source("(SELECT …)", "q")
     values = node.this.expressions if isinstance(node.this, exp.Tuple) else [node.this.unnest()]
     if len(values) != len(source.columns):
         count = f"{len(values)} / {len(source.columns)}"

@@ -261,8 +261,8 @@ def test_a_construct_outside_the_dialect_is_named(text, named):
     ("text", "nearest"),
     [
         ("sum(age) OVER ()", "GROUP BY"),
-        ("age IN (SELECT 1)", "one SELECT"),
-        ("EXISTS (SELECT 1)", "one SELECT"),
+        ("age IN (SELECT 1)", "A subquery may stand in FROM"),
+        ("EXISTS (SELECT 1)", "behind IN or EXISTS"),
         ("city ~ 'x'", "LIKE"),
         ("city[1]", "SELECT … FROM"),
     ],
