@@ -50,7 +50,7 @@ class Relations:
             f"({r}.m < {self.draw.randrange(-5, 9)} OR {r}.t IS NULL)",
             f"{r}.t IN ('东', '内', '庙会')",
             f"{r}.d >= '2024-02-01'",
-            f"1 // ({r}.n % 2) = 1",
+            f"1 / ({r}.n % 2) = 1",
             f"{r}.t IN (SELECT city FROM places WHERE tier = 1)",
             f"{r}.t NOT IN (SELECT title FROM events)",
             f"EXISTS (SELECT 1 FROM events e WHERE e.city = {r}.t AND e.place > {r}.n)",
@@ -100,9 +100,7 @@ class Relations:
         )(r, depth)
 
     def _projected(self, r: str, depth: int) -> str:
-        n = self.pick(
-            "r.n", "r.n + 1", "CASE WHEN r.t = '东' THEN r.n ELSE 3 END", "r.n * r.n", "year(r.d)", "7 // r.n"
-        )
+        n = self.pick("r.n", "r.n + 1", "CASE WHEN r.t = '东' THEN r.n ELSE 3 END", "r.n * r.n", "year(r.d)", "7 % r.n")
         m = self.pick("r.m", "r.m / r.n", "coalesce(r.m, -1)", "sqrt(r.m)", "-r.m", "round(r.m * 3, 1)")
         t = self.pick("r.t", "coalesce(r.t, '东')", "left(r.t, 1)", "CASE WHEN r.n > 2 THEN '西' ELSE r.t END")
         where = f" WHERE {self.condition('r')}" if self.draw.random() < 0.6 else ""
