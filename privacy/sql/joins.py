@@ -116,7 +116,7 @@ class _Joiner:
         if self.base.unit is not None and most > MAX_UNIT_ROWS:
             raise TooManyParts(count=most, part=Text("rows for one unit", "行（单个隐私单元）"), limit=MAX_UNIT_ROWS)
         scope = RowScope(tuple(sources), frozenset(self.merged), self.subqueries)
-        return Relation(scope=scope, from_sql=text, conditions=tuple(self.inner), max_rows=most)
+        return Relation(scope=scope, from_sql=text, conditions=tuple(self.inner), max_rows=most, names=self.subqueries)
 
     def _conditions(self, join: exp.Join, source: Source) -> list[str]:
         using = join.args.get("using")

@@ -51,9 +51,13 @@ class Layer(ABC):
     def column(self, node: exp.Column) -> Term:
         """The term of a column, or of the SELECT item that has this alias."""
         aliased = self.aliases.get(node.name.casefold()) if not node.table else None
-        if aliased is not None and not self.relation.scope.has(node):
+        if aliased is None or self.relation.scope.has(node):
+            return self._column(node)
+        aliases, self.aliases = self.aliases, {}  # an alias is made of columns, never of aliases: it cannot name itself
+        try:
             return Reader(self).read(aliased)
-        return self._column(node)
+        finally:
+            self.aliases = aliases
 
     @abstractmethod
     def _column(self, node: exp.Column) -> Term:

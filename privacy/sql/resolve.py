@@ -18,7 +18,7 @@ from sqlglot import exp
 from privacy.errors import Text
 from privacy.facts import ColumnFacts, Keys, Kind, PrivacyUnit, TableFacts, Value
 from privacy.sql.expressions import quote_name
-from privacy.sql.parse import refuse, where_of
+from privacy.sql.parse import refuse, require_arguments, where_of
 from privacy.sql.problems import AmbiguousColumn, TooManyParts, UnitColumnUsed, UnknownColumn
 from privacy.sql.terms import SAFE_INTEGER, Term
 
@@ -58,7 +58,6 @@ class Source:
     unit: PrivacyUnit | None
     max_rows: int
     ties: tuple[str, ...]
-    tables: tuple[str, ...]
     optional: bool = False
 
     @property
@@ -84,6 +83,9 @@ class Subqueries(Protocol):
     def derived(self, query: exp.Expr) -> Derived:
         """A subquery that stands on its own."""
 
+    def tables(self) -> tuple[str, ...]:
+        """The stored tables that were named, private ones first."""
+
     def rows_within(self, select: exp.Select) -> Relation:
         """The rows of FROM in a subquery whose WHERE may name columns of the rows around it."""
 
@@ -99,7 +101,6 @@ class Derived:
     columns: tuple[Column, ...]
     unit: PrivacyUnit | None
     max_rows: int
-    tables: tuple[str, ...]
     levels: int = 0
 
     def source(self, alias: str, tag: str) -> Source:
@@ -113,7 +114,6 @@ class Derived:
             unit=self.unit,
             max_rows=self.max_rows,
             ties=tuple(c.term.sql for c in columns if c.term is not None and c.term.kind is not None),
-            tables=self.tables,
         )
 
 
@@ -132,6 +132,7 @@ class Relation:
     from_sql: str
     conditions: tuple[str, ...]
     max_rows: int
+    names: Subqueries
 
     @property
     def unit(self) -> PrivacyUnit | None:
@@ -145,8 +146,8 @@ class Relation:
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """The stored tables behind it."""
-        return tuple(dict.fromkeys(name for s in self.scope.sources for name in s.tables))
+        """The stored tables that the question has named so far, private ones first."""
+        return self.names.tables()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,7 @@ class RowScope:
 
     def find(self, node: exp.Column) -> tuple[Source, Column]:
         """Where a column comes from, the unit's identifier included."""
+        require_arguments(node, "this", "table")
         name = node.name
         found = self.places(node)
         if not found:
@@ -255,7 +257,6 @@ def stored(alias: str, tag: str, facts: TableFacts) -> Source:
         unit=facts.unit,
         max_rows=facts.max_rows,
         ties=ranks if facts.unit is None else (f'{tag}."_rn"',),
-        tables=(facts.name,),
     )
 
 

@@ -83,6 +83,7 @@ def _items(node: exp.Expr, scope: RowScope) -> list[_Item]:
     if not isinstance(star, exp.Star):
         name = node.alias or (value.name if isinstance(value, exp.Column) else value.sql(dialect="duckdb"))
         return [_Item(name=name, node=value.unnest())]
+    require_arguments(value, "this", "table", "except_")
     require_arguments(star, "except_")
     left_out = {c.name.casefold() for c in star.args.get("except_") or ()}
     chosen = [s for s in scope.sources if not table or s.alias.casefold() == table.casefold()]
@@ -190,7 +191,6 @@ def _body(columns: list[Column], rest: str, unit_sql: str, relation: Relation, m
         columns=tuple(named),
         unit=relation.unit,
         max_rows=max_rows,
-        tables=relation.tables,
     )
 
 
@@ -237,7 +237,6 @@ def union(query: exp.Union, names: Names) -> Derived:
         sql=f" {name} ".join(_side(s, columns) for s in sides),
         columns=tuple(columns),
         max_rows=sum(s.max_rows for s in sides),
-        tables=tuple(dict.fromkeys(t for s in sides for t in s.tables)),
     )
     if name == "UNION":
         _require_unit_column(Text("UNION", "UNION"), found, query)
@@ -250,9 +249,8 @@ def _require_alike(query: exp.Expr, left: Derived, right: Derived) -> None:
         raise refuse(Text(f"UNION of unlike numbers of columns ({count})", f"两边列数不同的 UNION（{count}）"), query)
     units = [d.unit for d in (left, right) if d.unit is not None]
     if len(units) == 2 and units[0].space != units[1].space:
-        raise DifferentUnits(
-            name=", ".join(right.tables), unit=units[1].stands_for, base=", ".join(left.tables), own=units[0].stands_for
-        )
+        sides = Text("the second side of UNION", "UNION 的后一部分"), Text("the first", "前一部分")
+        raise DifferentUnits(name=sides[0], unit=units[1].stands_for, base=sides[1], own=units[0].stands_for)
     same = all((a.term is None) == (b.term is None) for a, b in zip(left.columns, right.columns, strict=True))
     if len(units) == 1 or not same:
         unit, column = units[0].stands_for, units[0].column

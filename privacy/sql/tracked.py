@@ -56,6 +56,7 @@ class _Use:
 
     text: int = 0
     levels: int = 0
+    tables: list[TableFacts] = field(default_factory=list)
 
     def of(self, derived: Derived) -> Derived:
         """Count a subquery where it is written."""
@@ -88,7 +89,7 @@ class Names:
         sources: list[Source] = []
         for node in (origin.this, *(j.this for j in joins)):
             source = self._source(node, f"{self.prefix}{len(sources)}")
-            if any(s.alias.casefold() == source.alias.casefold() for s in sources):
+            if source.alias and any(s.alias.casefold() == source.alias.casefold() for s in sources):
                 raise refuse(Text(f"the name {source.alias} for two tables", f"两个表同名 {source.alias}"), node)
             sources.append(source)
         return joined(_limited(sources, select), joins, self)
@@ -104,6 +105,11 @@ class Names:
         found = self.use.of(replace(found, levels=self.use.levels + 1))
         self.use.levels = max(outside, found.levels)
         return found
+
+    def tables(self) -> tuple[str, ...]:
+        """The stored tables that were named, private ones first."""
+        private_first = sorted(self.use.tables, key=lambda t: t.unit is None)
+        return tuple(dict.fromkeys(t.name for t in private_first))
 
     def with_named(self, query: exp.Expr) -> Names:
         """These names and those that WITH gives, each defined by the names before it."""
@@ -138,6 +144,7 @@ class Names:
         if cte is not None:
             return self.use.of(cte).source(node.alias or node.name, tag)
         table = self._table(node)
+        self.use.tables.append(table)
         return stored(node.alias or table.name, tag, table)
 
     def _table(self, node: exp.Table) -> TableFacts:
