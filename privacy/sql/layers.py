@@ -136,7 +136,7 @@ class Windowed(Layer):
             return reader(self, function, node)
         frame = _frame(node)
         order = self._over(node, ties="ROWS" in frame, frame=frame)
-        filled = not frame.startswith(" ROWS")
+        filled = not frame.startswith("ROWS")
         if function.find(exp.Distinct) is not None:
             raise refuse(Text("DISTINCT in a window", "窗口函数中的 DISTINCT"), node)
         return self.within.read(function, Over(sql=order, filled=filled))
@@ -147,9 +147,12 @@ class Windowed(Layer):
         items = [order_text(o, self._sorted) for o in order.expressions] if order is not None else []
         if ties:
             items += [f"{t} ASC NULLS LAST" for s in self.relation.scope.sources for t in s.ties]
-        partition = f"PARTITION BY {', '.join(keys)}" if keys else ""
-        sort = f" ORDER BY {', '.join(items)}" if items else ""
-        return f" OVER ({partition}{sort}{frame})"
+        clauses = [
+            f"PARTITION BY {', '.join(keys)}" if keys else "",
+            f"ORDER BY {', '.join(items)}" if items else "",
+            frame,
+        ]
+        return f" OVER ({' '.join(c for c in clauses if c)})"
 
     def _sorted(self, node: exp.Expr) -> str:
         return tried(self.rows.read(node), node)
@@ -222,7 +225,7 @@ def _frame(node: exp.Window) -> str:
     ends = [_bound(spec, "start"), _bound(spec, "end") if spec.args.get("end") else "CURRENT ROW"]
     kind = str(spec.args.get("kind")).upper()
     if kind == "ROWS":
-        return f" ROWS BETWEEN {ends[0]} AND {ends[1]}"
+        return f"ROWS BETWEEN {ends[0]} AND {ends[1]}"
     if (kind, *ends) == ("RANGE", "UNBOUNDED PRECEDING", "CURRENT ROW"):
         return ""
     raise refuse(

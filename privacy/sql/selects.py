@@ -145,13 +145,11 @@ def _is_number(item: _Item, layer: Windowed) -> bool:
 
 def _layer_condition(select: exp.Select, clause: str, items: list[_Item], layer: Layer) -> str:
     """HAVING or QUALIFY, which may also use the names of the SELECT list."""
+    layer.aliases = {i.name.casefold(): i.node for i in items}
     found = select.args.get(clause)
     if found is None:
         return ""
-    layer.aliases = {i.name.casefold(): i.node for i in items}
-    condition = f" WHERE TRY({Reader(layer).of_kind(found.this, clause.upper(), Kind.BOOLEAN).sql})"
-    layer.aliases = {}
-    return condition
+    return f" WHERE TRY({Reader(layer).of_kind(found.this, clause.upper(), Kind.BOOLEAN).sql})"
 
 
 def _layered(
