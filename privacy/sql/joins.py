@@ -58,8 +58,13 @@ def require_joins(joins: list[exp.Join]) -> None:
             raise refuse(Text(text, text), join, advice)
 
 
-def joined(sources: list[Source], joins: list[exp.Join], subqueries: Subqueries) -> Relation:
-    """The relation of sources as written; `joins[i]` joins `sources[i + 1]`."""
+def joined(
+    sources: list[Source], joins: list[exp.Join], where: list[exp.Expr], subqueries: Subqueries, *, counted: bool
+) -> Relation:
+    """The relation of sources as written; `joins[i]` joins `sources[i + 1]`, and equalities of `where` count as theirs.
+
+    Where rows are not `counted`, as behind EXISTS, a public table may repeat them as often as it likes.
+    """
     filters = [j.kind.upper() in _FILTERS for j in joins]
     optional = [j.side.upper() == "LEFT" for j in joins]
     kept = [sources[0], *(s.as_optional() if o else s for s, o in zip(sources[1:], optional, strict=True))]
@@ -69,7 +74,8 @@ def joined(sources: list[Source], joins: list[exp.Join], subqueries: Subqueries)
     joiner = _Joiner(base, kept[0], subqueries)
     for join, source in zip(joins, kept[1:], strict=True):
         joiner.add(join, source)
-    return joiner.relation()
+    joiner.hold(where)
+    return joiner.relation(counted=counted)
 
 
 class _Joiner:
@@ -93,9 +99,19 @@ class _Joiner:
         conditions = self._conditions(join, source)
         self.seen.append(source)
         if source.optional:
+            if not conditions:
+                raise self._unlinked([source])
             self.left[source.tag] = " AND ".join(conditions)
         else:
             self.inner.extend(conditions)
+
+    def hold(self, where: list[exp.Expr]) -> None:
+        """Equalities that WHERE asks of every row: `FROM a, b WHERE a.x = b.x` is a join too."""
+        scope = RowScope(tuple(self.seen), frozenset(self.merged))
+        for columns in filter(None, map(equated, where)):
+            if all(scope.has(c) for c in columns):
+                left, right = (scope.find(c) for c in columns)
+                self.equalities.append(Equality((left, right), None))
 
     def _filter(self, join: exp.Join, source: Source) -> str:
         """The rows that SEMI JOIN or ANTI JOIN look for; nothing that is held equal there holds anywhere else."""
@@ -107,9 +123,9 @@ class _Joiner:
             raise not_on_unit(source, self.base)
         return f"SELECT 1 FROM {_named(source)} WHERE {' AND '.join(conditions)}"
 
-    def relation(self) -> Relation:
+    def relation(self, *, counted: bool) -> Relation:
         """The relation of all sources; the base comes first, the left joins last."""
-        most = self.base.max_rows * self._fan_out()
+        most = self.base.max_rows * self._fan_out(counted=counted)
         sources = sorted(self.seen, key=lambda s: s is not self.base)  # stable: the base moves to the front
         text = " CROSS JOIN ".join(_named(s) for s in sources if not s.optional)
         text += "".join(f" LEFT JOIN {_named(s)} ON {self.left[s.tag]}" for s in sources if s.optional)
@@ -123,8 +139,10 @@ class _Joiner:
         if using:
             return [self._using(name, source) for name in using]
         on = join.args.get("on")
-        if on is None:
+        if on is None and join.kind.upper() in _FILTERS:
             raise self._unlinked([source])
+        if on is None:
+            return []
         scope = RowScope((*self.seen, source), frozenset(self.merged))
         return [self._condition(part, source, scope) for part in conjuncts(on)]
 
@@ -157,15 +175,15 @@ class _Joiner:
         only = joined_source.tag if joined_source.optional else None
         self.equalities.append(Equality((left, right), only))
 
-    def _fan_out(self) -> int:
+    def _fan_out(self, *, counted: bool) -> int:
         """Walk from the base along equalities; each step repeats a row at most so often."""
         reached, fan_out = {self.base.tag}, 1
-        waiting = [s for s in self.seen if s is not self.base]
+        waiting = [s for s in self.seen if s is not self.base and (counted or s.unit is not None)]
         while waiting:
             step = next((s for s in waiting if self._links(s, reached)), None)
             if step is None:
                 raise self._unlinked(waiting)
-            if self.base.unit is not None:
+            if self.base.unit is not None and counted:
                 fan_out *= _repeats(step, self._links(step, reached))
             reached.add(step.tag)
             waiting.remove(step)

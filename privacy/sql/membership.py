@@ -21,13 +21,25 @@ from privacy.sql.expressions import Reader
 from privacy.sql.joins import Place, conjuncts, equated, same_unit
 from privacy.sql.parse import refuse, require_arguments, require_clauses, where_of
 from privacy.sql.problems import UnitMissing
-from privacy.sql.resolve import Relation, RowScope, Source, Subqueries, readable
+from privacy.sql.resolve import RowScope, Source, Subqueries, readable
 from privacy.sql.terms import Term, require_kind
 
 
 def row_condition(node: exp.Expr, scope: RowScope) -> str:
     """WHERE as total text: an operation that fails on a row is NULL there, and a conjunct that is NULL does not hold."""
-    return " AND ".join(_part(part, scope) for part in conjuncts(node))
+    return " AND ".join(_conjunct(part, scope) for part in conjuncts(node))
+
+
+def _conjunct(part: exp.Expr, scope: RowScope) -> str:
+    """One of the conditions that all have to hold. Equal units are written as such.
+
+    Comparing columns of two sources cannot fail, and without TRY the optimizer sees that it joins them.
+    """
+    places = [scope.find(c) for c in equated(part) or ()]
+    if places and same_unit(*places):
+        return f"{places[0][0].unit_sql} = {places[1][0].unit_sql}"
+    text = _part(part, scope)
+    return text.removeprefix("TRY") if places and places[0][0].tag != places[1][0].tag else text
 
 
 def _part(node: exp.Expr, scope: RowScope) -> str:
@@ -106,23 +118,17 @@ def _exists(node: exp.Expr, scope: RowScope, subqueries: Subqueries) -> str:
     where = select.args.get("where")
     parts = conjuncts(where.this) if where is not None else []
     conditions, tied = list(relation.conditions), relation.unit is None
+    own = {s.tag for s in relation.scope.sources}
     for part in parts:
+        conditions.append(_conjunct(part, inner))
         places = [inner.find(c) for c in equated(part) or ()]
-        if places and same_unit(*places):
-            conditions.append(f"{places[0][0].unit_sql} = {places[1][0].unit_sql}")
-            tied = tied or _within(places[0], relation) != _within(places[1], relation)
-        else:
-            conditions.append(_part(part, inner))
+        tied = tied or (len({s.tag in own for s, _ in places}) == 2 and same_unit(*places))
     if not tied:
         raise _unit_missing(
             Text("EXISTS over private rows", "对受保护的行使用 EXISTS"), relation.scope.sources[0], node
         )
     text = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     return f"EXISTS (SELECT 1 FROM {relation.from_sql}{text})"
-
-
-def _within(place: Place, relation: Relation) -> bool:
-    return place[0].tag in {s.tag for s in relation.scope.sources}
 
 
 def _require_readable(select: exp.Select, scope: RowScope) -> None:

@@ -80,7 +80,7 @@ class Names:
     ctes: Mapping[str, Derived] = field(default_factory=dict)
     use: _Use = field(default_factory=_Use)
 
-    def relation(self, select: exp.Select) -> Relation:
+    def relation(self, select: exp.Select, *, counted: bool = True) -> Relation:
         """FROM and its joins."""
         origin, joins = select.args.get("from_"), select.args.get("joins") or []
         if origin is None:
@@ -92,11 +92,13 @@ class Names:
             if source.alias and any(s.alias.casefold() == source.alias.casefold() for s in sources):
                 raise refuse(Text(f"the name {source.alias} for two tables", f"两个表同名 {source.alias}"), node)
             sources.append(source)
-        return joined(_limited(sources, select), joins, self)
+        clause = select.args.get("where")
+        where = conjuncts(clause.this) if clause is not None else []
+        return joined(_limited(sources, where), joins, where, self, counted=counted)
 
     def rows_within(self, select: exp.Select) -> Relation:
         """FROM of a subquery whose rows stand beside those around it: its sources get tags of their own."""
-        return replace(self, prefix=f"e{self.prefix}").relation(select)
+        return replace(self, prefix=f"e{self.prefix}").relation(select, counted=False)
 
     def derived(self, query: exp.Expr) -> Derived:
         """A subquery: SELECT, UNION, or either in brackets."""
@@ -190,11 +192,10 @@ def _renamed(derived: Derived, node: exp.Expr) -> Derived:
     return replace(derived, columns=(*columns, *derived.columns[len(columns) :]))
 
 
-def _limited(sources: list[Source], select: exp.Select) -> list[Source]:
+def _limited(sources: list[Source], where: list[exp.Expr]) -> list[Source]:
     """Sources of which WHERE keeps only the rows that a window has numbered 1 to n of each unit."""
-    where = select.args.get("where")
     scope = RowScope(tuple(sources))
-    for part in conjuncts(where.this) if where is not None else ():
+    for part in where:
         for source in sources:
             most = numbered(part, lambda n, s=source: _numbers(n, scope, s))  # type: ignore[misc]
             if most is not None:

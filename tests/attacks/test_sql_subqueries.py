@@ -71,7 +71,15 @@ MIXING = {
         "FROM visits a JOIN visits b ON a.age = b.age JOIN visits c ON c.person_id = b.person_id",
         "sql.private_not_on_unit",
     ),
-    "join with everybody": ("FROM visits a, visits b WHERE a.person_id = b.person_id", "sql.private_not_on_unit"),
+    "join with everybody": ("FROM visits a, visits b WHERE a.person_id = b.person_id OR a.age > 3", "sql.private_not_on_unit"),
+    "join of others by WHERE": (
+        "FROM visits a, visits b, wages w WHERE b.person_id = w.person_id AND a.age = b.age",
+        "sql.private_not_on_unit",
+    ),
+    "join of the same by WHERE": (
+        "FROM visits a, visits b WHERE a.person_id = a.person_id AND b.person_id = b.person_id",
+        "sql.private_not_on_unit",
+    ),
     "join through a left join": (
         "FROM visits a LEFT JOIN visits b ON a.age = b.age JOIN wages w ON w.person_id = b.person_id",
         "sql.private_not_on_unit",
@@ -160,6 +168,7 @@ BOUNDED = {
     "SELECT count(*) FROM (SELECT * FROM visits UNION ALL SELECT * FROM visits UNION ALL SELECT * FROM visits) x": 24,
     "SELECT count(*) FROM visits a JOIN visits b USING (person_id)": 64,
     "SELECT count(*) FROM visits a JOIN visits b ON a.person_id = b.person_id AND a.city <> b.city": 64,
+    "SELECT count(*) FROM visits a, visits b WHERE a.age < b.age AND b.person_id = a.person_id": 64,
     "SELECT count(*) FROM (SELECT person_id FROM visits GROUP BY person_id) x": 1,
     "SELECT sum(n) FROM (SELECT person_id, count(*) AS n FROM visits GROUP BY person_id) x": 8,
     "SELECT count(*) FROM (SELECT person_id, age, note, day FROM visits GROUP BY ALL) x": 8,

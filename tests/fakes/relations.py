@@ -126,6 +126,8 @@ class Relations:
         )
         more = self.pick("", " AND r.n < s.n", " AND (r.t = s.t OR r.m > s.m)", " AND r.d = s.d")
         both = "r.u, s.n, r.m, s.t, r.d"
+        if self.draw.random() < 0.2:
+            return f"SELECT {both} FROM {r} r, {other} s WHERE s.u = r.u{more}"
         return f"SELECT {both} FROM {r} r {kind} {other} s ON r.u = s.u{more}{public}"
 
     def _filtered(self, r: str, depth: int) -> str:

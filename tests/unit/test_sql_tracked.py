@@ -243,6 +243,8 @@ def test_public_relations_may_be_grouped_and_joined_as_they_are():
         ("visits v JOIN pays p USING (person_id) JOIN firms f ON f.wage = p.wage", "sql.different_units", "f is about a firm"),
         ("visits v JOIN firms f USING (person_id)", "sql.different_units", "f is about a firm"),
         ("(SELECT city FROM places SEMI JOIN visits USING (city)) x", "sql.join_loses_unit", "rows of places that belong"),
+        ("visits v SEMI JOIN places p", "sql.join_needs_equality", "join with p has no equality"),
+        ("visits v LEFT JOIN places p", "sql.join_needs_equality", "join with p has no equality"),
         ("visits v SEMI JOIN firms f ON f.wage = v.age", "sql.different_units", "f is about a firm"),
         ("visits WHERE (person_id, age) IN (SELECT person_id FROM wages)", "sql.unsupported", "columns (2 / 1)"),
         ("visits WHERE NOT (age IN ((SELECT 1), 2))", "sql.unsupported", "a subquery is not accepted"),

@@ -83,3 +83,8 @@ SELECT avg(person_id_1), avg(x.age_1), count(DISTINCT person_id), sum(age) FROM 
 SELECT count(*), count(w.person_id), count(DISTINCT w.person_id) FILTER (WHERE v.urgent) FROM visits v LEFT JOIN wages w ON v.person_id = w.person_id AND w.wage > 60000
 SELECT count(*) FROM (SELECT * FROM visits v JOIN wages w ON v.person_id = w.person_id) x WHERE wage > age
 SELECT avg(b) FROM (SELECT max(a) AS b FROM (SELECT person_id, dept, count(*) AS a FROM visits GROUP BY person_id, dept) x GROUP BY person_id) y
+SELECT "省份", count(*) FROM visits v, places p WHERE v.city = p.city AND age > 30 GROUP BY "省份"
+SELECT tier, avg(wage) FROM visits v, wages w, places p WHERE p.city = v.city AND v.person_id = w.person_id AND w.wage > 1000 GROUP BY tier
+SELECT count(*) FROM visits a LEFT JOIN visits b ON a.day = b.day WHERE a.person_id = b.person_id
+SELECT count(*) FROM visits v CROSS JOIN wages w WHERE v.person_id = w.person_id AND (v.urgent OR w.wage > 50000)
+SELECT count(*) FROM visits v WHERE EXISTS (SELECT 1 FROM wages w, places p WHERE w.person_id = v.person_id AND p.city = v.city AND p.population > w.wage * 10 AND p.city = '东海市')
