@@ -4,11 +4,13 @@ Owns the text of joins. It never reads data: how often a join can repeat a row i
 (`Column.max_repeats`), or the `max_rows` of the other private side. Law 3: sources that hold units are joined on the unit, by
 plain equality, inner or left from a source that holds it; anything else is refused. So a row of the result is a row of each
 private source of *one* unit, beside rows of public tables, and the first source, which is never optional, names that unit.
+Rows of a unit multiply there, so private sources give at most the `max_rows` of each unit that count (`Source.limited`, a
+function of the unit's own rows): nobody takes more time than is public.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
@@ -28,6 +30,8 @@ from privacy.sql.resolve import MAX_UNIT_ROWS, Column, Relation, RowScope, Sourc
 from privacy.sql.terms import require_kind
 
 MAX_JOINS = 8
+#: Rows of a unit joined with each other: so few that nobody can tell by the time whether one unit has them.
+MAX_PAIRED_ROWS = 2**20
 #: (side, kind) of the joins that keep every row with its unit; a CROSS JOIN is then refused for want of an equality.
 _JOINS = {("", ""), ("", "INNER"), ("", "CROSS"), ("LEFT", ""), ("LEFT", "OUTER"), ("", "SEMI"), ("", "ANTI")}
 #: Joins that only ask whether the other side has a row: nothing of it is seen afterwards.
@@ -65,10 +69,15 @@ def joined(
 
     Where rows are not `counted`, as behind EXISTS, a public table may repeat them as often as it likes.
     """
-    filters = [j.kind.upper() in _FILTERS for j in joins]
+    filters = [False, *(j.kind.upper() in _FILTERS for j in joins)]
+    paired = not counted or sum(s.unit is not None for s, f in zip(sources, filters, strict=True) if not f) > 1
+    sources = [
+        replace(s, text=s.limited) if s.unit is not None and (f or paired) else s
+        for s, f in zip(sources, filters, strict=True)
+    ]
     optional = [j.side.upper() == "LEFT" for j in joins]
     kept = [sources[0], *(s.as_optional() if o else s for s, o in zip(sources[1:], optional, strict=True))]
-    base = next((s for s, f in zip(kept, [False, *filters], strict=True) if s.unit is not None and not f), kept[0])
+    base = next((s for s, f in zip(kept, filters, strict=True) if s.unit is not None and not f), kept[0])
     if base.optional:
         raise JoinLosesUnit(name=kept[0].alias, unit=base.unit.stands_for if base.unit else "")
     joiner = _Joiner(base, kept[0], subqueries)
@@ -129,10 +138,19 @@ class _Joiner:
         sources = sorted(self.seen, key=lambda s: s is not self.base)  # stable: the base moves to the front
         text = " CROSS JOIN ".join(_named(s) for s in sources if not s.optional)
         text += "".join(f" LEFT JOIN {_named(s)} ON {self.left[s.tag]}" for s in sources if s.optional)
-        if self.base.unit is not None and most > MAX_UNIT_ROWS:
-            raise TooManyParts(count=most, part=Text("rows for one unit", "行（单个隐私单元）"), limit=MAX_UNIT_ROWS)
+        limited = self.base.text == self.base.limited
+        limit = MAX_PAIRED_ROWS if sum(s.unit is not None for s in sources) > 1 else MAX_UNIT_ROWS
+        if self.base.unit is not None and most > limit:
+            raise TooManyParts(count=most, part=Text("rows for one unit", "行（单个隐私单元）"), limit=limit)
         scope = RowScope(tuple(sources), frozenset(self.merged), self.subqueries)
-        return Relation(scope=scope, from_sql=text, conditions=tuple(self.inner), max_rows=most, names=self.subqueries)
+        return Relation(
+            scope=scope,
+            from_sql=text,
+            conditions=tuple(self.inner),
+            max_rows=most,
+            bounded=limited,
+            names=self.subqueries,
+        )
 
     def _conditions(self, join: exp.Join, source: Source) -> list[str]:
         using = join.args.get("using")

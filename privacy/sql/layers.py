@@ -158,7 +158,7 @@ class Windowed(Layer):
         return tried(self.rows.read(node), node)
 
     def _partition(self, node: exp.Window) -> list[str]:
-        nodes = node.args.get("partition_by") or []
+        nodes = [n.unnest() for n in node.args.get("partition_by") or []]
         scope, unit = self.relation.scope, self.relation.unit
         if unit is not None and not any(scope.names_unit(n) for n in nodes):
             column = scope.sources[0].unit_name
@@ -261,10 +261,10 @@ def _require_no_frame(node: exp.Window) -> None:
 
 
 def numbered(node: exp.Expr, read: Callable[[exp.Expr], bool]) -> int | None:
-    """n, when the condition says `number = n`, `<= n` or `< n` of what `read` knows for a number of rows; None otherwise."""
+    """How many rows of a unit `number = n`, `<= n` or `< n` leaves, for what `read` says numbers them; None otherwise."""
     if not isinstance(node, exp.EQ | exp.LTE | exp.LT) or not isinstance(node.expression, exp.Literal):
         return None
     text = node.expression.name
     if node.expression.args.get("is_string") or not text.isdecimal() or len(text) > 9 or not read(node.this):
         return None
-    return max(1, int(text) - isinstance(node, exp.LT))
+    return 1 if isinstance(node, exp.EQ) else max(1, int(text) - isinstance(node, exp.LT))

@@ -49,11 +49,15 @@ class Source:
 
     A source with a `unit` holds at most `max_rows` rows that count of each, and names it in its column `_uid`. `ties` puts the
     rows of one unit in a total order, up to rows that are alike. `optional` sources may have no row (LEFT JOIN).
+
+    `limited` is the text of at most `max_rows` rows of each unit: a person with a thousand rows, joined with themselves, would
+    show by the time that takes. Alone, `text` is as good: the end result is bounded anyway, and by length, not by rows.
     """
 
     alias: str
     tag: str
     text: str
+    limited: str
     columns: tuple[Column, ...]
     unit: PrivacyUnit | None
     max_rows: int
@@ -94,13 +98,15 @@ class Subqueries(Protocol):
 class Derived:
     """A subquery as a relation: DuckDB text with the columns c0, c1, … and, when it is tracked, `_uid`.
 
-    Each column's `term` has the bare name c<i> for its text. `levels` is how deep subqueries stand in it.
+    Each column's `term` has the bare name c<i> for its text. `levels` is how deep subqueries stand in it. It is `bounded` when
+    no unit can have more than `max_rows` rows, whatever the tables hold.
     """
 
     sql: str
     columns: tuple[Column, ...]
     unit: PrivacyUnit | None
     max_rows: int
+    bounded: bool = False
     levels: int = 0
 
     def source(self, alias: str, tag: str) -> Source:
@@ -110,11 +116,19 @@ class Derived:
             alias=alias,
             tag=tag,
             text=f"({self.sql})",
+            limited=f"({self.sql})" if self.bounded else f"({self._cut()})",
             columns=columns,
             unit=self.unit,
             max_rows=self.max_rows,
             ties=tuple(c.term.sql for c in columns if c.term is not None and c.term.kind is not None),
         )
+
+    def _cut(self) -> str:
+        """The first `max_rows` rows of each unit, in the order of all columns."""
+        texts = [c.term.sql for c in self.columns if c.term is not None and c.term.kind is not None]
+        order = f" ORDER BY {', '.join(texts)}" if texts else ""
+        rank = f'row_number() OVER (PARTITION BY "_uid"{order})'
+        return f"SELECT * FROM ({self.sql}) QUALIFY {rank} <= {self.max_rows}"
 
 
 def _tagged(term: Term, tag: str) -> Term:
@@ -125,13 +139,14 @@ def _tagged(term: Term, tag: str) -> Term:
 class Relation:
     """The tracked relation: DuckDB text for FROM and its conditions, and `max_rows`, the most rows one unit may own.
 
-    `unit` is None for a relation of public tables alone; a question is never asked of such a one.
+    `unit` is None for a relation of public tables alone; a question is never asked of such a one. `bounded` as in `Derived`.
     """
 
     scope: RowScope
     from_sql: str
     conditions: tuple[str, ...]
     max_rows: int
+    bounded: bool
     names: Subqueries
 
     @property
@@ -253,6 +268,7 @@ def stored(alias: str, tag: str, facts: TableFacts) -> Source:
         alias=alias,
         tag=tag,
         text=quote_name(facts.name),
+        limited=f'(SELECT * FROM {quote_name(facts.name)} WHERE "_rn" < {facts.max_rows})',
         columns=columns,
         unit=facts.unit,
         max_rows=facts.max_rows,

@@ -25,6 +25,7 @@ from privacy.sql.problems import (
     NoisySubquery,
     TypeMismatch,
     UnitMissing,
+    UnknownColumn,
 )
 from privacy.sql.resolve import Column, Derived, Relation, RowScope, require_few_texts
 from privacy.sql.terms import Term, hull
@@ -54,7 +55,7 @@ def selected(select: exp.Select, names: Names) -> Derived:
         conditions.append(row_condition(where.this, relation.scope))
     items = [i for node in select.expressions for i in _items(node, relation.scope)]
     values = [i.node for i in items]
-    if select.args.get("group") or select.args.get("having") or any(_aggregates(n) for n in values):
+    if select.args.get("group") or select.args.get("having") or any(_aggregates(n) is not None for n in values):
         body = _grouped(select, items, relation, conditions)
     elif select.args.get("qualify") or any(n.find(exp.Window) for n in values):
         body = _windowed(select, items, relation, conditions)
@@ -89,6 +90,9 @@ def _items(node: exp.Expr, scope: RowScope) -> list[_Item]:
     chosen = [s for s in scope.sources if not table or s.alias.casefold() == table.casefold()]
     if not chosen:
         raise refuse(Text(f"{table}.* without {table} in FROM", f"FROM 中没有 {table} 的 {table}.*"), node)
+    known = {c.name.casefold() for s in chosen for c in s.columns}
+    if not left_out <= known:
+        raise UnknownColumn(name=min(left_out - known), where=where_of(node), allowed=", ".join(sorted(known)))
     found, merged = [], set()
     for source in sorted(chosen, key=lambda s: s.tag):
         for column in source.columns:
@@ -115,7 +119,10 @@ def _plain(items: list[_Item], relation: Relation, conditions: list[str]) -> Der
 
 def _grouped(select: exp.Select, items: list[_Item], relation: Relation, conditions: list[str]) -> Derived:
     scope, unit = relation.scope, relation.unit
-    keys = group_nodes(select, scope)
+    if select.args.get("qualify"):
+        advice = Text("Write the window in a SELECT around this one.", "请把窗口写在外层的 SELECT 中。")
+        raise refuse(Text("QUALIFY beside GROUP BY", "与 GROUP BY 并用的 QUALIFY"), select, advice)
+    keys = [k.unnest() for k in group_nodes(select, scope)]
     if unit is not None and not any(scope.names_unit(k) for k in keys):
         raise NoisySubquery(unit=unit.stands_for, column=scope.sources[0].unit_name, where=where_of(select))
     layer = Grouped(relation, [k for k in keys if not scope.names_unit(k)])
@@ -123,7 +130,8 @@ def _grouped(select: exp.Select, items: list[_Item], relation: Relation, conditi
     if unit is None and len(keys) == 1:
         columns = [replace(c, max_repeats=1) if i.node == keys[0] else c for c, i in zip(columns, items, strict=True)]
     having = _layer_condition(select, "having", items, layer)
-    return _layered(columns, layer, conditions, having, layer.grouping(), layer.most())
+    found = _layered(columns, layer, conditions, having, layer.grouping(), layer.most())
+    return replace(found, bounded=found.bounded or not layer.keys)
 
 
 def _windowed(select: exp.Select, items: list[_Item], relation: Relation, conditions: list[str]) -> Derived:
@@ -189,6 +197,7 @@ def _body(columns: list[Column], rest: str, unit_sql: str, relation: Relation, m
         columns=tuple(named),
         unit=relation.unit,
         max_rows=max_rows,
+        bounded=relation.bounded,
     )
 
 
@@ -235,6 +244,7 @@ def union(query: exp.Union, names: Names) -> Derived:
         sql=f" {name} ".join(_side(s, columns) for s in sides),
         columns=tuple(columns),
         max_rows=sum(s.max_rows for s in sides),
+        bounded=all(s.bounded for s in sides),
     )
     if name == "UNION":
         _require_unit_column(Text("UNION", "UNION"), found, query)

@@ -213,8 +213,8 @@ class Within:
             return _Whole(sql=sql, kind=Kind.INTEGER, step=Fraction(1), first=0, last=1, nullable=term.nullable)
         self.rows.numeric(operand, name)
         if term.kind is Kind.INTEGER and not lattice:
-            ends = (None if e is None else int(e) for e in (term.low, term.high))
-            first, last = ends
+            first = None if term.low is None else math.floor(term.low)
+            last = None if term.high is None else math.ceil(term.high)
             return _Whole(
                 sql=f"TRY({term.sql})",
                 kind=Kind.INTEGER,

@@ -56,5 +56,6 @@ def test_every_limit_is_stated_as_it_is(page: str) -> None:
         compiling.MAX_STATISTICS, compiling.MAX_CELLS, resolve.MAX_JOINED_TEXTS, expressions.MAX_REPEATED,
         tracked.MAX_LEVELS, tracked.MAX_TEXT,
     )  # fmt: skip
+    assert f"{joins.MAX_PAIRED_ROWS:,}" in text
     stated = [int(n.replace(",", "")) for n in re.findall(r"[0-9][0-9,]*", text.rsplit("## ", 1)[1])]
     assert stated == list(limits)

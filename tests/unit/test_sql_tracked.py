@@ -8,6 +8,7 @@ from fractions import Fraction
 import pytest
 
 from privacy.facts import ColumnFacts, Kind, PrivacyUnit
+from privacy.sql.joins import MAX_PAIRED_ROWS
 from privacy.sql.parse import parse_select
 from privacy.sql.resolve import Derived
 from privacy.sql.tracked import MAX_LEVELS, Names
@@ -91,7 +92,7 @@ def test_numbers_beyond_a_lattice_get_a_coarser_one():
     [
         ("SELECT * FROM visits", 4),
         ("SELECT person_id FROM visits GROUP BY person_id", 1),
-        ("SELECT person_id FROM visits GROUP BY person_id, level", 3),
+        ("SELECT person_id FROM visits GROUP BY (person_id), level", 3),
         ("SELECT person_id FROM visits GROUP BY person_id, level, city", 4),
         ("SELECT person_id FROM visits GROUP BY person_id, dept", 4),
         ("SELECT DISTINCT person_id, city FROM visits", 2),
@@ -106,6 +107,7 @@ def test_numbers_beyond_a_lattice_get_a_coarser_one():
         ("SELECT age FROM visits QUALIFY row_number() OVER (PARTITION BY person_id ORDER BY age) < 3", 2),
         ("SELECT row_number() OVER (PARTITION BY person_id) AS n FROM visits QUALIFY n <= 3 AND age > 4", 3),
         ("SELECT age FROM visits QUALIFY row_number() OVER (PARTITION BY person_id, age) = 1", 4),
+        ("SELECT age FROM visits QUALIFY row_number() OVER (PARTITION BY (person_id)) = 3", 1),
         ("SELECT age FROM visits QUALIFY row_number() OVER (PARTITION BY person_id) = age", 4),
         ("SELECT age FROM visits QUALIFY row_number() OVER (PARTITION BY person_id) <= 2.5", 4),
         ("SELECT age FROM visits QUALIFY row_number() OVER (PARTITION BY person_id) < 0", 1),
@@ -228,6 +230,8 @@ def test_public_relations_may_be_grouped_and_joined_as_they_are():
         ("(SELECT 1 AS a FROM visits GROUP BY 2) x", "sql.bad_position", "from 1 to 1"),
         ("(SELECT age FROM visits GROUP BY person_id, fee) x", "sql.not_grouped", "age is neither inside"),
         ("(SELECT count(*) AS n FROM visits GROUP BY person_id HAVING n) x", "sql.type_mismatch", "HAVING does not accept"),
+        ("(SELECT count(*) AS n FROM visits GROUP BY person_id QUALIFY n = 1) x", "sql.unsupported", "QUALIFY beside GROUP"),
+        ("(SELECT * EXCLUDE (z, age) FROM visits) x", "sql.unknown_column", "no column z"),
         ("(SELECT count(*) AS n FROM visits GROUP BY person_id HAVING z > 1) x", "sql.unknown_column", "no column z"),
         ("(SELECT rank() OVER w AS r FROM visits) x", "sql.unsupported", "WINDOW … ALIAS"),
         ("(SELECT rank(age) OVER (PARTITION BY person_id) AS r FROM visits) x", "sql.unsupported", "RANK … EXPRESSIONS"),
@@ -310,7 +314,8 @@ def test_rows_of_one_unit_may_decide_about_each_other():
     member = where("person_id IN (SELECT p.person_id FROM pays p WHERE p.wage > 5)")
     assert 't0."_uid" IN (SELECT q."_uid" FROM (SELECT t0."_uid" AS "_uid" FROM "pays" AS t0 WHERE' in member
     beside = where("EXISTS (SELECT * FROM pays p WHERE p.person_id = v.person_id AND p.wage > v.age)")
-    assert 'EXISTS (SELECT 1 FROM "pays" AS et0 WHERE et0."_uid" = t0."_uid" AND TRY(' in beside
+    few = '(SELECT * FROM "pays" WHERE "_rn" < 2) AS et0'
+    assert f'EXISTS (SELECT 1 FROM {few} WHERE et0."_uid" = t0."_uid" AND TRY(' in beside
     assert "NOT EXISTS" in where("NOT EXISTS (SELECT 1 FROM pays p WHERE v.person_id = p.person_id)").replace(
         "(NOT ", "NOT "
     )
@@ -319,6 +324,35 @@ def test_rows_of_one_unit_may_decide_about_each_other():
     assert '(TRY(t0."urgent") OR (TRY(' in both
     assert "EXISTS (SELECT 1 FROM" in where("EXISTS (SELECT 1 FROM places)")
     assert "TRY((" in where("age IN (1, 2)")
+
+
+def test_rows_of_a_unit_that_meet_each_other_are_no_more_than_count():
+    few = '(SELECT * FROM "visits" WHERE "_rn" < 4)'
+    pair = derived("SELECT a.age FROM visits a JOIN visits b USING (person_id)")
+    assert f'{few} AS t0 CROSS JOIN {few} AS t1 WHERE t0."_uid" = t1."_uid"' in pair.sql
+    assert pair.bounded
+    semi = derived("SELECT age FROM visits SEMI JOIN wages USING (person_id)")
+    assert '"visits" AS t0 WHERE EXISTS (SELECT 1 FROM (SELECT * FROM "wages" WHERE "_rn" < 2) AS t1' in semi.sql
+    assert not semi.bounded
+    some = "(SELECT person_id, age, NULL AS z FROM visits WHERE urgent)"
+    cut = 'QUALIFY row_number() OVER (PARTITION BY "_uid" ORDER BY c1) <= 4) AS t0 CROSS JOIN'
+    assert cut in derived(f"SELECT b.age FROM {some} a JOIN visits b USING (person_id)").sql
+    assert (
+        'QUALIFY row_number() OVER (PARTITION BY "_uid") <= 4) AS t0'
+        in derived("SELECT b.age FROM (SELECT person_id FROM visits) a JOIN visits b USING (person_id)").sql
+    )
+    one = "(SELECT person_id, max(age) AS age FROM visits GROUP BY person_id)"
+    assert "QUALIFY" not in derived(f"SELECT a.age FROM {one} a JOIN {one} b USING (person_id)").sql
+    assert derived(f"SELECT person_id FROM {one} a UNION ALL SELECT person_id FROM {one} b").bounded
+    assert not derived(f"SELECT person_id FROM {one} a UNION ALL SELECT person_id FROM visits b").bounded
+
+
+def test_rows_of_a_unit_multiply_so_far_and_no_further():
+    many = replace(VISITS, max_rows=MAX_PAIRED_ROWS // 2)
+    facts = replace(HOUSE, tables=(many, *HOUSE.tables[1:]))
+    assert plan("SELECT count(*) FROM visits JOIN wages USING (person_id)", facts).max_rows == MAX_PAIRED_ROWS
+    text = "SELECT count(*) FROM visits JOIN wages USING (person_id) JOIN pays USING (person_id)"
+    assert refused(text, "sql.too_many_parts", facts).params["limit"] == MAX_PAIRED_ROWS
 
 
 def test_units_that_a_left_join_may_miss_are_counted_where_they_are():
