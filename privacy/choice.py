@@ -58,6 +58,8 @@ CAUTION_DOWN = 0.25
 CAUTION = 1.5
 #: Fewer units than so many noise scales say nothing of how long units are.
 ENOUGH = 40
+#: Scores are integers: a unit counts so much in them, so that less than a unit can be told apart.
+GRAIN = 2**10
 #: The part of `length_share` that counts the units.
 COUNTED = Fraction(1, 7)
 
@@ -88,9 +90,9 @@ def chosen(
     share = float(whole / len(statistics))
     worth = cells / math.sqrt(2 * share * float(rho)) + SAFETY * scale
     target = math.floor(min(worth, units / 3))
-    step = math.ceil(CAUTION * scale)
-    scores = [-max(0, int(n) - target) - i * step for i, n in enumerate(above)]
-    length = math.sqrt(2) ** draws.highest(scores, 1, searched)
+    step = math.ceil(GRAIN * CAUTION * scale)
+    scores = [-GRAIN * max(0, int(n) - target) - i * step for i, n in enumerate(above)]
+    length = math.sqrt(2) ** draws.highest(scores, GRAIN, searched)
     return tuple(refined(s, length * p) for s, p in zip(statistics, proportions, strict=True))
 
 
@@ -107,9 +109,9 @@ def _proportion(s: Statistic, rows: Lengths, squares: Lengths, rho: Fraction, dr
     above = _above(ratios, PROPORTIONS, first=2.0 ** -(PROPORTIONS - 1))[::-1]
     present = int(has.sum())
     around = np.convolve([0, 0, *above, present], [1, 1, 1, 1], "valid")
-    step = math.ceil(CAUTION_DOWN * noise_scale(3, s.ratio_share * rho))
-    scores = [-abs(int(n) - present) - i * step for i, n in enumerate(around)]
-    return float(s.reach * math.sqrt(2) ** -draws.highest(scores, 3, s.ratio_share))
+    step = math.ceil(GRAIN * CAUTION_DOWN * noise_scale(3, s.ratio_share * rho))
+    scores = [-GRAIN * abs(int(n) - present) - i * step for i, n in enumerate(around)]
+    return float(s.reach * math.sqrt(2) ** -draws.highest(scores, 3 * GRAIN, s.ratio_share))
 
 
 def _above(squares: Lengths, steps: int, *, first: float) -> NDArray[np.int64]:

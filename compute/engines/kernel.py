@@ -33,9 +33,9 @@ FINE, OUT_OF_ORDER = 0, 1
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Machine code, kept between processes where there is a place to write it."""
     try:
-        return njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+        return njit(nogil=True, cache=True)(function)
     except RuntimeError:
-        return njit(nogil=True)(function)  # type: ignore[no-any-return]
+        return njit(nogil=True)(function)
 
 
 @_compiled

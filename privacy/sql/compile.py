@@ -17,21 +17,23 @@ from privacy.errors import Text
 from privacy.facts import DatasetFacts, Kind, Value
 from privacy.sql.aggregates import AggregateReader, summed_terms
 from privacy.sql.bound import Measure, statistics
-from privacy.sql.expressions import Reader, written_name
+from privacy.sql.expressions import Reader
 from privacy.sql.finish import AnswerScope, order_text
-from privacy.sql.parse import MAX_DEPTH, parse_select, refuse, where_of
+from privacy.sql.membership import row_condition
+from privacy.sql.parse import MAX_DEPTH, parse_select, refuse
 from privacy.sql.plan import Aggregate, Codes, Key, Output, Plan, Statistic
 from privacy.sql.problems import (
     BadPosition,
-    MisplacedAggregate,
     NoAggregate,
     SqlTooDeep,
     TooManyCells,
     TooManyParts,
 )
-from privacy.sql.resolve import Relation, resolve_from, row_condition
+from privacy.sql.resolve import MAX_JOINED_TEXTS, Relation
 from privacy.sql.rows import coded_sql, digit, rows_sql
+from privacy.sql.selects import group_nodes, place, require_no_aggregate
 from privacy.sql.terms import Term
+from privacy.sql.tracked import resolve_from
 
 MAX_CELLS = 100_000
 MAX_KEYS = 12
@@ -40,8 +42,6 @@ MAX_STATISTICS = 40
 #: A unit of more private keys than this has no say in which keys are shown: the threshold grows with it.
 MAX_KEYS_OF_A_UNIT = 256
 MAX_ROWS_SHOWN = 10**9
-#: Texts that one question may join: what a row holds grows by no more than this, so memory cannot be made to tell of a row.
-MAX_JOINED_TEXTS = 64
 
 
 @dataclass(kw_only=True)
@@ -104,22 +104,13 @@ def row_filter(draft: Draft) -> None:
     where = draft.select.args.get("where")
     if where is None:
         return
-    aggregate = where.find(exp.AggFunc)
-    if aggregate is not None:
-        raise MisplacedAggregate(name=written_name(aggregate), where=where_of(aggregate))
+    require_no_aggregate(where)
     draft.conditions = (row_condition(where.this, draft.relation.scope),)
 
 
 def grouping_keys(draft: Draft) -> None:
     """GROUP BY: columns, expressions, positions, aliases or ALL."""
-    group = draft.select.args.get("group")
-    nodes: list[exp.Expr] = []
-    if group is not None and group.args.get("all"):
-        nodes = [e.unalias() for e in draft.select.expressions if e.find(exp.AggFunc) is None]
-    elif group is not None:
-        if not group.expressions:
-            raise refuse(Text("GROUP BY without a key", "没有分组键的 GROUP BY"), group)
-        nodes = [_grouped(node, draft) for node in group.expressions]
+    nodes = group_nodes(draft.select, draft.relation.scope)
     if len(nodes) > MAX_KEYS:
         raise TooManyParts(count=len(nodes), part=Text("grouping keys", "分组键"), limit=MAX_KEYS)
     reader = Reader(draft.relation.scope)
@@ -128,30 +119,6 @@ def grouping_keys(draft: Draft) -> None:
         if term.sql not in [t.sql for t in draft.key_terms]:
             draft.key_nodes.append(node)
             draft.key_terms.append(term)
-
-
-def _grouped(node: exp.Expr, draft: Draft) -> exp.Expr:
-    """What a GROUP BY item stands for: a position, a column, or else an alias of the SELECT list."""
-    if isinstance(node, exp.Literal) and not node.args.get("is_string"):
-        items: list[exp.Expr] = draft.select.expressions
-        return items[_place(node, items, "GROUP BY")].unalias()
-    if isinstance(node, exp.Column) and not node.table:
-        columns = {c.name.casefold() for s in draft.relation.scope.sources for c in s.facts.columns}
-        if node.name.casefold() not in columns:
-            aliased = [
-                e.this for e in draft.select.expressions if e.alias.casefold() == node.name.casefold() and e.alias
-            ]
-            return aliased[0] if aliased else node
-    return node
-
-
-def _place(node: exp.Expr, items: list[exp.Expr], name: str) -> int:
-    """Which item of the SELECT list a position points at, counted from 0."""
-    text = node.name
-    place = int(text) if text.isdecimal() and len(text) < 6 else 0
-    if not 1 <= place <= len(items):
-        raise BadPosition(name=name, low=1, high=len(items))
-    return place - 1
 
 
 def key_domains(draft: Draft) -> None:
@@ -248,7 +215,7 @@ def noisy_order(draft: Draft) -> None:
 
 def _sort_text(node: exp.Expr, draft: Draft) -> str:
     if isinstance(node, exp.Literal) and not node.args.get("is_string"):
-        return f"o{_place(node, draft.select.expressions, 'ORDER BY')}"
+        return f"o{place(node, draft.select.expressions, 'ORDER BY')}"
     if isinstance(node, exp.Column) and not node.table and node.name.casefold() in draft.scope.aliases:
         return draft.scope.aliases[node.name.casefold()].sql
     return f"TRY({Reader(draft.scope).read(node).sql})"
@@ -265,7 +232,7 @@ def bounded_statistics(draft: Draft) -> None:
     """Name, bound and share: what is asked, plus what selecting keys and the minimum of units need."""
     measures = list(draft.scope.aggregates.measures)
     if not measures:
-        unit = draft.relation.private.unit
+        unit = draft.relation.unit
         raise NoAggregate(column=unit.column if unit else "")
     if draft.facts.min_units > 0 and all(m.aggregate is not Aggregate.UNITS for m in measures):
         measures.append(Measure(aggregate=Aggregate.UNITS, row="", label="units"))
@@ -292,14 +259,14 @@ RULES: tuple[Callable[[Draft], None], ...] = (
 
 
 def _plan(draft: Draft) -> Plan:
-    unit = draft.relation.private.unit
+    unit = draft.relation.unit
     keys = [_key_sql(n, t) for n, t in zip(draft.key_nodes, draft.key_terms, strict=True)]
     coded, codes = _coded(draft, keys)
     return Plan(
         question=draft.select.sql(dialect="duckdb", comments=False),
         facts_digest=draft.facts.digest(),
         unit=unit.stands_for if unit else "",
-        tables=tuple(s.facts.name for s in draft.relation.scope.sources),
+        tables=draft.relation.tables,
         keys=draft.keys,
         statistics=draft.statistics,
         outputs=tuple(draft.outputs),

@@ -65,7 +65,8 @@ _NAMES: dict[type[exp.Expr], Text] = {
 }
 _LEVELS = Text("Ask for each level with its own GROUP BY.", "请用各自的 GROUP BY 分别提问。")
 _ONE_SELECT = Text(
-    "Write one SELECT over the tables; public tables can be joined.", "请直接对表写一条 SELECT；公开表可以连接。"
+    "A subquery may stand in FROM or WITH, and in WHERE behind IN or EXISTS.",
+    "子查询可以写在 FROM 或 WITH 中，也可以在 WHERE 中写在 IN 或 EXISTS 之后。",
 )
 #: The nearest thing that is accepted, where it is not the general form of a question.
 _NEAREST: dict[type[exp.Expr], Text] = {

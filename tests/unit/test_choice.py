@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.choice import COUNTED, SAFETY, chosen, noise_scale
+from privacy.choice import COUNTED, GRAIN, SAFETY, chosen, noise_scale
 from privacy.sql.bound import CHOOSE_FROM
 from privacy.sql.plan import Plan
 from tests.fakes.ward import FACTS, plan
@@ -78,17 +78,17 @@ def test_one_unit_more_changes_no_score_beyond_the_stated_sensitivity(units, mor
     (_, before), (_, after) = (ask(SUMMED, u, rho, units=10**9) for u in (units, [*units, unit]))
     assert after.counted[0][0] - before.counted[0][0] == 1
     [ratio, ratio_after] = before.seen[0], after.seen[0]
-    assert ratio[1:] == ratio_after[1:] == (3, SUMMED.statistics[1].ratio_share)
-    assert max(abs(a - b) for a, b in zip(ratio[0], ratio_after[0], strict=True)) <= 3
+    assert ratio[1:] == ratio_after[1:] == (3 * GRAIN, SUMMED.statistics[1].ratio_share)
+    assert max(abs(a - b) for a, b in zip(ratio[0], ratio_after[0], strict=True)) <= 3 * GRAIN
     length, length_after = before.seen[1], after.seen[1]
-    assert length[1:] == length_after[1:] == (1, SUMMED.length_share * (1 - COUNTED))
+    assert length[1:] == length_after[1:] == (GRAIN, SUMMED.length_share * (1 - COUNTED))
     if int(np.argmax(ratio[0])) == int(np.argmax(ratio_after[0])):
-        assert max(abs(a - b) for a, b in zip(length[0], length_after[0], strict=True)) <= 1
+        assert max(abs(a - b) for a, b in zip(length[0], length_after[0], strict=True)) <= GRAIN
 
 
 def test_what_a_choice_costs_is_what_the_plan_says():
     _, draws = ask(SUMMED, [], units=10**9)
-    assert draws.seen[0][1:] == (3, SUMMED.statistics[1].ratio_share)
+    assert draws.seen[0][1:] == (3 * GRAIN, SUMMED.statistics[1].ratio_share)
     assert draws.counted[0][1] + draws.seen[1][2] == SUMMED.length_share
 
 

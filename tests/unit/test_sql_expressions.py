@@ -12,7 +12,7 @@ import pytest
 
 from privacy.facts import ColumnFacts, Kind
 from privacy.sql.expressions import MAX_REPEATED, Reader, quote_name, quote_text
-from privacy.sql.resolve import RowScope, Source
+from privacy.sql.resolve import RowScope, stored
 from tests.fakes.ward import SCOPE, node, refusal, term, with_columns, written
 
 INT, NUM = Kind.INTEGER, Kind.NUMBER
@@ -177,7 +177,7 @@ def test_every_row_lies_in_the_range_and_on_the_lattice(text):
     facts = with_columns(
         *(ColumnFacts(name=n, kind=INT, lower=Decimal(a), upper=Decimal(b)) for n, (a, b) in ends.items())
     )
-    found = Reader(RowScope((Source(alias="t", tag="t0", facts=facts.tables[0]),))).read(node(text))
+    found = Reader(RowScope((stored("t", "t0", facts.tables[0]),))).read(node(text))
     for a, b in itertools.product(range(-7, 6), range(7)):
         value = MEANINGS[text](Fraction(a), Fraction(b))
         if value is None:
@@ -261,8 +261,8 @@ def test_a_construct_outside_the_dialect_is_named(text, named):
     ("text", "nearest"),
     [
         ("sum(age) OVER ()", "GROUP BY"),
-        ("age IN (SELECT 1)", "one SELECT"),
-        ("EXISTS (SELECT 1)", "one SELECT"),
+        ("age IN (SELECT 1)", "A subquery may stand in FROM"),
+        ("EXISTS (SELECT 1)", "behind IN or EXISTS"),
         ("city ~ 'x'", "LIKE"),
         ("city[1]", "SELECT … FROM"),
     ],

@@ -10,7 +10,7 @@ from privacy.sql.expressions import Reader
 from privacy.sql.finish import AnswerScope, order_text
 from privacy.sql.parse import parse_select
 from privacy.sql.plan import Aggregate, Average
-from privacy.sql.resolve import resolve_from
+from privacy.sql.tracked import resolve_from
 from tests.fakes.ward import FACTS, node, plan, refusal, refused
 
 COUNT, SUM, UNITS = Aggregate.COUNT, Aggregate.SUM, Aggregate.UNITS

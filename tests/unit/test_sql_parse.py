@@ -88,7 +88,6 @@ def test_deep_or_large_trees_are_refused_before_anything_recurses_over_them(text
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("WITH a AS (SELECT 1) SELECT count(*) FROM visits", "WITH (a common table expression)"),
         ("SELECT DISTINCT city FROM visits", "SELECT DISTINCT"),
         (f"{FROM} QUALIFY row_number() OVER () = 1", "QUALIFY"),
         (f"{FROM} WINDOW w AS ()", "WINDOW"),
