@@ -30,6 +30,7 @@ from privacy.sql.problems import (
 )
 from privacy.sql.resolve import Relation, resolve_from, row_condition
 from privacy.sql.terms import Term
+from privacy.sql.texts import growth
 
 MAX_CELLS = 100_000
 MAX_KEYS = 12
@@ -84,10 +85,12 @@ def _compile(sql: str, facts: DatasetFacts) -> Plan:
 
 
 def joined_texts(draft: Draft) -> None:
-    """Concatenation is the only operation whose result can outgrow its operands."""
-    count = sum(max(2, len(node.expressions)) for node in draft.select.find_all(exp.DPipe, exp.Concat))
+    """Joining and replacing are the only operations whose result can outgrow its operands."""
+    count = growth(draft.select)
     if count > MAX_JOINED_TEXTS:
-        raise TooManyParts(count=count, part=Text("texts joined by ||", "用 || 拼接的文本"), limit=MAX_JOINED_TEXTS)
+        raise TooManyParts(
+            count=count, part=Text("texts joined or replaced", "拼接或替换的文本"), limit=MAX_JOINED_TEXTS
+        )
 
 
 def tracked_relation(draft: Draft) -> None:
