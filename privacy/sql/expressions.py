@@ -72,7 +72,8 @@ _ONE_SELECT = Text(
 #: The nearest thing that is accepted, where it is not the general form of a question.
 _NEAREST: dict[type[exp.Expr], Text] = {
     exp.Window: Text(
-        "Use GROUP BY; ORDER BY and LIMIT work on the answer.", "请使用 GROUP BY；ORDER BY 与 LIMIT 作用于结果。"
+        "Windows work on the answer: in SELECT, QUALIFY and ORDER BY, over aggregates and keys.",
+        "窗口函数作用于结果：可用于 SELECT、QUALIFY 和 ORDER BY，计算聚合与分组键。",
     ),
     exp.Interval: Text(
         "Write d + INTERVAL 3 MONTH or d - INTERVAL 3 MONTH.", "请写成 d + INTERVAL 3 MONTH 或 d - INTERVAL 3 MONTH。"

@@ -209,12 +209,15 @@ def _bits(template: str, name: str) -> FunctionReader:
 
 
 def _shift(symbol: str) -> FunctionReader:
-    """A shift of bits; NULL where it cannot be made."""
+    """A shift of bits; NULL where it cannot be made. To the right, what is not below zero does not grow."""
 
     def read(reader: Reader, node: exp.Expr) -> Term:
         require_arguments(node, "this", "expression")
         pair = [reader.of_kind(n, symbol, Kind.INTEGER) for n in (node.this, node.expression)]
-        return Term(sql=f"TRY({pair[0].sql} {symbol} {pair[1].sql})", kind=Kind.INTEGER, step=Fraction(1))
+        high = pair[0].high if symbol == ">>" and pair[0].low is not None and pair[0].low >= 0 else None
+        low = None if high is None else Fraction(0)
+        sql = f"TRY({pair[0].sql} {symbol} {pair[1].sql})"
+        return Term(sql=sql, kind=Kind.INTEGER, low=low, high=high, step=Fraction(1))
 
     return read
 

@@ -26,7 +26,10 @@ _SILENT = frozenset({"typed", "safe", "ignore_nulls", "coalesce", "big_int", "_t
 
 #: For each clause-level node, the arguments that may be filled in.
 _CLAUSES: dict[type[exp.Expr], frozenset[str]] = {
-    exp.Select: frozenset({"expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset"}),
+    exp.Select: frozenset(
+        {"expressions", "distinct", "from_", "joins", "where", "group", "having", "qualify", "order", "limit", "offset"}
+    ),
+    exp.Distinct: frozenset(),
     exp.From: frozenset({"this"}),
     exp.Table: frozenset({"this", "alias"}),
     exp.TableAlias: frozenset({"this"}),
@@ -34,6 +37,7 @@ _CLAUSES: dict[type[exp.Expr], frozenset[str]] = {
     exp.Where: frozenset({"this"}),
     exp.Group: frozenset({"expressions", "all"}),
     exp.Having: frozenset({"this"}),
+    exp.Qualify: frozenset({"this"}),
     exp.Order: frozenset({"expressions"}),
     exp.Ordered: frozenset({"this", "desc", "nulls_first"}),
     exp.Limit: frozenset({"expression"}),
@@ -42,8 +46,7 @@ _CLAUSES: dict[type[exp.Expr], frozenset[str]] = {
 
 _NAMES: dict[str, Text] = {
     "with_": Text("WITH (a common table expression)", "WITH（公用表表达式）"),
-    "distinct": Text("SELECT DISTINCT", "SELECT DISTINCT"),
-    "qualify": Text("QUALIFY", "QUALIFY"),
+    "on": Text("DISTINCT ON", "DISTINCT ON"),
     "windows": Text("WINDOW", "WINDOW"),
     "sample": Text("SAMPLE", "SAMPLE"),
     "into": Text("INTO", "INTO"),
@@ -63,7 +66,8 @@ _NAMES: dict[str, Text] = {
 
 _ADVICE: dict[str, Text] = {
     "with_": Text("Write one SELECT over the tables themselves.", "请直接对表写一条 SELECT。"),
-    "distinct": Text("Use GROUP BY, or COUNT(DISTINCT unit).", "请使用 GROUP BY，或 COUNT(DISTINCT 隐私单元)。"),
+    "on": Text("Write QUALIFY row_number() OVER (…) = 1.", "请写成 QUALIFY row_number() OVER (…) = 1。"),
+    "windows": Text("Write the window behind OVER.", "请将窗口写在 OVER 之后。"),
     "rollup": Text("Ask for each level with its own GROUP BY.", "请用各自的 GROUP BY 分别提问。"),
     "db": Text("Write the table's name alone.", "请只写表名。"),
 }
@@ -169,7 +173,10 @@ def _require_known_clauses(select: exp.Select) -> None:
         _require_known_arguments(node)
         for name, value in node.args.items():
             members = value if isinstance(value, list) else [value]
-            if not (isinstance(node, exp.Ordered | exp.Where | exp.Having | exp.Limit | exp.Offset) or name == "on"):
+            if not (
+                isinstance(node, exp.Ordered | exp.Where | exp.Having | exp.Qualify | exp.Limit | exp.Offset)
+                or name == "on"
+            ):
                 parts.extend(m for m in members if type(m) in _CLAUSES and not isinstance(m, exp.Select))
 
 

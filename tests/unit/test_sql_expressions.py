@@ -265,7 +265,7 @@ def test_a_construct_outside_the_dialect_is_named(text, named):
 @pytest.mark.parametrize(
     ("text", "nearest"),
     [
-        ("sum(age) OVER ()", "GROUP BY"),
+        ("sum(age) OVER ()", "QUALIFY"),
         ("age IN (SELECT 1)", "one SELECT"),
         ("EXISTS (SELECT 1)", "one SELECT"),
         ("INTERVAL 1 DAY", "d + INTERVAL 3 MONTH"),

@@ -54,6 +54,7 @@ NUMERIC = [
     ("~age", "(~ {age})", INT, False, (-121, -1, 1)),
     ("~stock", "(~ {stock})", INT, True, (None, None, 1)),
     ("age << 2", "TRY({age} << 2::BIGINT)", INT, True, (None, None, 1)),
+    ("age >> grade", "TRY({age} >> {grade})", INT, True, (0, 120, 1)),
     ("stock >> grade", "TRY({stock} >> {grade})", INT, True, (None, None, 1)),
     ("exp(age * 10)", "exp(({age} * 10::BIGINT))", NUM, True, (0, None, None)),
     ("exp(stock)", "exp({stock})", NUM, True, (0, None, None)),
@@ -321,7 +322,8 @@ def test_buckets_are_public_keys_when_they_are_few():
     assert term("time_bucket(INTERVAL 1 DAY, day + 30 * age)").domain is None
     assert term("time_bucket(INTERVAL 90 HOUR, at)").since == date(2023, 1, 1)
     assert term("last_day(day)").domain[-1] == date(2024, 2, 29)
-    assert term("last_day(day + INTERVAL 7975 YEAR)").domain is None
+    assert term("last_day(day + INTERVAL 7975 YEAR)").until == date(9999, 2, 28)
+    assert term("last_day(day + INTERVAL 7975 YEAR + INTERVAL 10 MONTH)").domain is None, "beyond the calendar"
     assert term("strftime(day, '%Y')").domain == ("2023", "2024")
     assert term("monthname(day)").domain[0] == "April"
     assert term("make_date(age + 1, 1, 1)").until == date(121, 12, 31)
