@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -68,6 +69,10 @@ NOTES = (
     "a\nb",
     "\U0001f600!",
     "-1",
+)
+TYPES = (
+    "age BIGINT, grade BIGINT, stock BIGINT, score BIGINT, amount BIGINT, city VARCHAR, note VARCHAR, urgent BOOLEAN, "
+    "day DATE, other DATE, seen TIMESTAMP, born DATE, met TIMESTAMP"
 )
 SCOPE = RowScope((Source(alias="t", tag="t0", facts=with_columns(*COLUMNS).tables[0]),))
 
@@ -208,12 +213,8 @@ def rows() -> list[tuple[object, ...]]:
 @pytest.fixture(scope="module")
 def engine() -> Iterator[duckdb.DuckDBPyConnection]:
     """`t0` holds numbers as a version stores them, on their lattice; `t` holds what they mean."""
-    types = (
-        "age BIGINT, grade BIGINT, stock BIGINT, score BIGINT, amount BIGINT, city VARCHAR, note VARCHAR, urgent BOOLEAN, "
-        "day DATE, other DATE, seen TIMESTAMP, born DATE, met TIMESTAMP"
-    )
     with duckdb.connect() as connection:
-        connection.execute(f"CREATE TABLE t0 (n BIGINT, {types})")
+        connection.execute(f"CREATE TABLE t0 (n BIGINT, {TYPES})")
         connection.executemany(
             f"INSERT INTO t0 VALUES ({', '.join('?' * 14)})", [(i, *r) for i, r in enumerate(rows())]
         )
@@ -324,6 +325,29 @@ def test_rows_make_a_difference(engine: duckdb.DuckDBPyConnection) -> None:
         except duckdb.Error:
             failing += 1
     assert failing >= 15
+
+
+FORMS = (
+    "SELECT count(*) FROM t0 WHERE TRY(({x}) IS NOT NULL)",
+    "SELECT count(*) FROM t0 WHERE TRY(({x}) = ({x}))",
+    "SELECT TRY({x}) AS k, count(*) FROM t0 GROUP BY k",
+    "SELECT sum(CASE WHEN ({x}) IS NOT NULL THEN 1 END) FROM t0",
+)
+
+
+@pytest.mark.parametrize("kind", ["no row", "only NULL", "one value", "one row"])
+def test_what_is_known_of_all_rows_makes_no_error(tmp_path: Path, kind: str) -> None:
+    """DuckDB folds what its statistics of a column tell it; a function that cannot be folded is an error on that column alone."""
+    row = rows()[3]
+    found = {"no row": [], "only NULL": [(None,) * len(row)] * 9, "one value": [row] * 9, "one row": [row]}[kind]
+    with duckdb.connect(str(tmp_path / "t.duckdb")) as connection:
+        connection.execute(f"CREATE TABLE t0 (n BIGINT, {TYPES})")
+        for i, values in enumerate(found):
+            connection.execute(f"INSERT INTO t0 VALUES ({', '.join('?' * 14)})", [i, *values])
+    with duckdb.connect(str(tmp_path / "t.duckdb"), read_only=True) as connection:
+        for text in (*listed(SAME), *listed(DAYS), *listed(MOMENTS)):
+            for form in FORMS:
+                connection.execute(form.replace("{x}", term(text).sql)).fetchall()
 
 
 def test_every_function_is_computed_somewhere() -> None:
