@@ -13,7 +13,7 @@ import string
 #: Characters of a pattern.
 MAX_PATTERN = 200
 #: Characters, classes and anchors of a pattern when every repeat is written out.
-MAX_SIZE = 1_000
+MAX_SIZE = 200
 _SPECIAL = frozenset("\\.^$|?*+()[]{}")
 _CLASSES = frozenset("dDsSwW")
 _CONTROLS = frozenset("tnr")

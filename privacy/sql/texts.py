@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 TextReader = Callable[["Reader", exp.Expr], Term]
 
 MAX_PADDED = 1_000
-#: What a character takes in memory as a part of its own: as much as this many characters.
-PARTS = 16
+#: What a text takes in memory when it is cut into parts: as much as this many of it.
+PARTS = 8
 #: What may stand behind a backslash in the replacement of `regexp_replace`.
 _REPLACEMENT = re.compile(r"(?:[^\\]|\\[0-9\\])*", re.DOTALL)
 
@@ -220,8 +220,8 @@ def _pattern(reader: Reader, node: exp.Expr, name: str) -> tuple[str, int]:
             Text("this regular expression", "该正则表达式"),
             node,
             Text(
-                f"Up to {MAX_PATTERN} characters, {MAX_SIZE} with all repeats written out; . [ ] ( ) | ^ $ * + ? {{m,n}} \\d \\w "
-                "\\s \\b; other punctuation behind a backslash; no look-around.",
+                f"Up to {MAX_PATTERN} characters, and {MAX_SIZE} with all repeats written out; . [ ] ( ) | ^ $ * + ? {{m,n}} "
+                "\\d \\w \\s \\b; other punctuation behind a backslash; no look-around.",
                 f"最多 {MAX_PATTERN} 个字符，重复展开后最多 {MAX_SIZE} 个；. [ ] ( ) | ^ $ * + ? {{m,n}} \\d \\w \\s \\b；"
                 "其他标点前须加反斜杠；不支持环视。",
             ),

@@ -25,8 +25,8 @@ from privacy.sql.terms import MAX_DERIVED_DOMAIN
         (r"[\d\]\\.a]{3,}", 0),
         ("(a|)(|b)()", 3),
         ("a{0}b{1}c{2,2}", 0),
-        ("x" * MAX_PATTERN, 0),
-        ("(.{31}){31}", 1),
+        ("x" * (MAX_PATTERN - 1), 0),
+        ("(.{13}){13}", 1),
     ],
 )
 def test_patterns_that_are_accepted(pattern, groups):
@@ -36,7 +36,7 @@ def test_patterns_that_are_accepted(pattern, groups):
 @pytest.mark.parametrize(
     "pattern",
     [
-        "x" * (MAX_PATTERN + 1), "(.{32}){32}", "a{1001}", "((a{10}){10}){11}",
+        "x" * (MAX_PATTERN + 1), "(.{15}){14}", "a{201}", "((a{10}){10}){2}",
         "(", ")", "a)", "(a", "(?:a", "(?=a)", "(?!a)", "(?<n>a)", "(?i)a", "[", "[]", "[^]", "[a", "[b-a]", "[\\d-z]", "[a-\\w]",
         "[[:alpha:]]", "[a&&b]", "[a--b]", "]", "}", "{", "a{", "a{}", "a{,2}", "a{2,1}", "a{x}", "a{-1}", "a{٣}", "a{0000}",
         "*", "+a", "?", "a**", "a+*", "a{2}{3}", "^*", "$+", "\\b{2}", "|*", "(*)", "\\", "a\\", "\\1", "\\pL", "\\x41", "\\Q",
@@ -51,7 +51,7 @@ def test_patterns_that_are_not(pattern):
 def test_a_pattern_is_as_large_as_with_all_repeats_written_out():
     assert groups_of(f"a{{{MAX_SIZE - 1}}}") == 0
     with pytest.raises(BadPattern):
-        groups_of("(a{30}){34}")
+        groups_of("(a{30}){7}")
     with pytest.raises(BadPattern):
         groups_of("(" * 10 + "a" + "+)" * 10)
 
