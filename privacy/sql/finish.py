@@ -206,6 +206,8 @@ class _WindowReader:
         name, default = _NEIGHBOURS[type(node)], node.args.get("default")
         offset = self.reader.constant(node.args.get("offset"), name.upper(), 1)
         found = self.reader.alike([node.this, *([default] if default is not None else [])], name.upper())
+        if found[0].kind is None:
+            raise refuse(Text(f"{name.upper()} of NULL", f"对 NULL 的 {name.upper()}"), node, _window_advice())
         kind = Kind.NUMBER if {t.kind for t in found} == {Kind.INTEGER, Kind.NUMBER} else found[0].kind
         values = [f"CAST(TRY({t.sql}) AS DOUBLE)" if kind is Kind.NUMBER else f"TRY({t.sql})" for t in found]
         arguments = ", ".join([values[0], str(offset), *values[1:]])
@@ -213,13 +215,12 @@ class _WindowReader:
 
     def _value(self, node: exp.Expr, order: tuple[str, ...], frame: str, nulls: str) -> tuple[str, Term, bool]:
         """FIRST_VALUE and its kin. Without a frame they see rows alike in the window's order together, as SQL has it."""
-        require_arguments(node, "this", "offset")
+        counted = isinstance(node, exp.NthValue)
+        require_arguments(node, "this", *(["offset"] if counted else []))
         term = self.reader.read(node.this)
         arguments = [f"TRY({term.sql})"]
-        if isinstance(node, exp.NthValue):
+        if counted:
             arguments.append(str(self.reader.constant(node.args.get("offset"), "NTH_VALUE", 1)))
-        elif node.args.get("offset") is not None:
-            self.reader.require_count(node, _VALUES[type(node)], 2, 1)
         sorting = (*order, *self.keys)
         within = f" ORDER BY {', '.join(sorting)}" if sorting and not frame else ""
         return f"{_VALUES[type(node)]}({', '.join(arguments)}{within}{nulls})", _column_of(term), bool(frame)

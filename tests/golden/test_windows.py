@@ -145,6 +145,18 @@ def test_rows_that_look_alike_are_shown_once_and_first_in_order() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "window", ["lag(n, 1, NULL) OVER ()", "sum(NULL) OVER ()", "first_value(NULL) OVER ()",
+               "max(NULL) OVER (PARTITION BY NULL ORDER BY NULL + 1)", "count(NULL) OVER ()", "nth_value(n, 0) OVER (ORDER BY a)",
+               "lag(n, -2) OVER (ORDER BY a)", "sum(n * n) OVER ()", "avg(n / 0) OVER ()", "sum(1 // (n - n)) OVER ()"],
+)  # fmt: skip
+def test_no_window_fails(window: str) -> None:
+    """Numbers may be at the ends of 64 bits; a failure would come after the question was paid."""
+    big = 2**63 - 1
+    rows = [(i, d, True, (big, -big, None, 0, 1)[i], i) for i, d in enumerate(DEPTS)]
+    assert len(finished(plan_of(window), rows)) == len(DEPTS)
+
+
 # --- intervals -------------------------------------------------------------------------------------------------------------
 
 
