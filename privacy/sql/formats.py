@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
+from functools import lru_cache
 from itertools import product
 
 from privacy.sql.terms import MAX_DERIVED_DOMAIN, days_by
@@ -67,13 +68,13 @@ def texts(pieces: list[tuple[bool, str]], since: date | None, until: date | None
     """Every text that a format can give between two days in ascending order; None when they are too many or not known."""
     if since is None or until is None or since.year < _FIRST_YEAR:
         return None
-    dated, timed = [c for c in _marks(pieces) if c in _OF_DAY], of_time(pieces)
-    days = _days(dated, since, until)
-    if days is None:
+    dated, timed = tuple(sorted(c for c in _marks(pieces) if c in _OF_DAY)), of_time(pieces)
+    written = _written(dated, since, until)
+    if written is None:
         return None
     clock = [[f"{n:02}" for n in range(_OF_TIME[c])] for c in timed]
     found: set[str] = set()
-    for of_day in dict.fromkeys(tuple(_OF_DAY[c](day) for c in dated) for day in days):
+    for of_day in written:
         for values in product(*clock):
             filled = dict(zip((*dated, *timed), (*of_day, *values), strict=True))
             found.add("".join(filled.get(c, c) if marked else c for marked, c in pieces))
@@ -82,7 +83,14 @@ def texts(pieces: list[tuple[bool, str]], since: date | None, until: date | None
     return tuple(sorted(found))
 
 
-def _days(dated: list[str], since: date, until: date) -> Iterable[date] | None:
+@lru_cache(maxsize=128)
+def _written(dated: tuple[str, ...], since: date, until: date) -> tuple[tuple[str, ...], ...] | None:
+    """What the marks of a day are between two days, every combination once."""
+    days = _days(dated, since, until)
+    return None if days is None else tuple(dict.fromkeys(tuple(_OF_DAY[c](day) for c in dated) for day in days))
+
+
+def _days(dated: tuple[str, ...], since: date, until: date) -> Iterable[date] | None:
     """Days in which every value of the marks occurs that occurs between the two days; None when that is not known of few."""
     if set(dated) <= set("YymbB"):
         return days_by("month", since, until)

@@ -214,8 +214,10 @@ def rounded(a: Term, sql: str, digits: int, kind: Kind) -> Term:
 
 
 def doubles(values: Iterable[object]) -> tuple[Value, ...]:
-    """Numbers as the values of a NUMBER key: these are doubles, as the engine gives them back."""
-    return cast("tuple[Value, ...]", tuple(sorted(float(v) for v in values if isinstance(v, int | float | Fraction))))
+    """Numbers as the values of a NUMBER key: these are doubles, as the engine gives them back, and 0 has no sign."""
+    return cast(
+        "tuple[Value, ...]", tuple(sorted(float(v) + 0.0 for v in values if isinstance(v, int | float | Fraction)))
+    )
 
 
 def listed(term: Term) -> Term:

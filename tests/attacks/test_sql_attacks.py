@@ -521,6 +521,16 @@ STALLING = {
     "comments": "SELECT /*" + "/* " * 30_000,
     "quotes": WHERE + "city = '" + "''" * 49_000 + "'",
     "dollars": WHERE + "city = $$" + "$" * 90_000,
+    "formats": WHERE + "coalesce(" + ", ".join(f"strftime(day, '{i} %d %a')" for i in range(1_900)) + ") = ''",
+    "buckets": WHERE
+    + "coalesce("
+    + ", ".join(f"time_bucket(INTERVAL {i} DAY, day)" for i in range(1, 1_900))
+    + ") = day",
+    "patterns": WHERE + "coalesce(" + ", ".join(f"regexp_matches(note, '{'(a|b)' * 30}{i}')" for i in range(600)) + ")",
+    "windows": "SELECT count(*), "
+    + ", ".join(f"sum(count(*) + {i}) OVER (ORDER BY {i} + 1)" for i in range(98))
+    + " FROM visits",
+    "bad pattern": WHERE + "regexp_matches(note, '" + "(" * 90_000 + "')",
     "blanks": "SELECT count(*)" + " " * 99_000 + "FROM visits",
     "too long": "SELECT count(*) FROM visits --" + "x" * 100_000,
     "huge": "SELECT count(*) FROM visits --" + "x" * 100_000_000,
