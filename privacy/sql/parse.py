@@ -32,7 +32,8 @@ _WITHIN: dict[str, frozenset[str]] = {
 }
 #: For each clause-level node, the arguments that may be filled in.
 _CLAUSES: dict[type[exp.Expr], frozenset[str]] = {
-    exp.Select: _ROWS | {"with_", "group", "having", "order", "limit", "offset"},
+    exp.Select: _ROWS | {"with_", "distinct", "group", "having", "qualify", "order", "limit", "offset"},
+    exp.Distinct: frozenset(),
     exp.From: frozenset({"this"}),
     exp.Table: frozenset({"this", "alias"}),
     exp.TableAlias: frozenset({"this"}),
@@ -40,9 +41,9 @@ _CLAUSES: dict[type[exp.Expr], frozenset[str]] = {
     exp.Where: frozenset({"this"}),
     exp.Group: frozenset({"expressions", "all"}),
     exp.Having: frozenset({"this"}),
+    exp.Qualify: frozenset({"this"}),
     exp.Order: frozenset({"expressions"}),
     exp.Ordered: frozenset({"this", "desc", "nulls_first"}),
-    exp.Qualify: frozenset({"this"}),
     exp.Limit: frozenset({"expression"}),
     exp.Offset: frozenset({"expression"}),
 }
@@ -56,6 +57,7 @@ _NAMES: dict[str, Text] = {
     "offset": Text("OFFSET in a subquery", "子查询中的 OFFSET"),
     "group": Text("GROUP BY behind EXISTS", "EXISTS 之后的 GROUP BY"),
     "having": Text("HAVING behind EXISTS", "EXISTS 之后的 HAVING"),
+    "on": Text("DISTINCT ON", "DISTINCT ON"),
     "windows": Text("WINDOW", "WINDOW"),
     "sample": Text("SAMPLE", "SAMPLE"),
     "into": Text("INTO", "INTO"),
@@ -74,7 +76,8 @@ _NAMES: dict[str, Text] = {
 }
 
 _ADVICE: dict[str, Text] = {
-    "distinct": Text("Use GROUP BY, or COUNT(DISTINCT unit).", "请使用 GROUP BY，或 COUNT(DISTINCT 隐私单元)。"),
+    "on": Text("Write QUALIFY row_number() OVER (…) = 1.", "请写成 QUALIFY row_number() OVER (…) = 1。"),
+    "windows": Text("Write the window behind OVER.", "请将窗口写在 OVER 之后。"),
     "rollup": Text("Ask for each level with its own GROUP BY.", "请用各自的 GROUP BY 分别提问。"),
     "db": Text("Write the table's name alone.", "请只写表名。"),
 }

@@ -312,7 +312,7 @@ def group_nodes(select: exp.Select, scope: RowScope) -> list[exp.Expr]:
     if group is None:
         return []
     if group.args.get("all"):
-        return [e.unalias() for e in select.expressions if e.find(exp.AggFunc) is None]
+        return [e.unalias() for e in select.expressions if e.find(exp.AggFunc, exp.Window) is None]
     if not group.expressions:
         raise refuse(Text("GROUP BY without a key", "没有分组键的 GROUP BY"), group)
     return [_group_node(node, select, scope) for node in group.expressions]
