@@ -267,23 +267,53 @@ def list_questions(house: House, who: Principal, cursor: Cursor, *, project: str
 def answer_job(house: House, job: Job) -> None:
     """Answer the question of a job whose attempt the caller holds (`jobs.attempt`).
 
-    Nothing is visible before the last step, and that step is fenced: whichever attempt gets there first is charged, once.
+    Nothing is visible before the last step, which waits for the end of a bucket of time (`compute.pace`) whatever the outcome
+    is, so that the moment tells next to nothing; and that step is fenced: whichever attempt gets there first is charged, once.
     """
+    began = house.pace.steady()
     question = Question.read(job.payload)
+    outcome = _work(house, job, question)
+    house.pace.hold(began)
+    if isinstance(outcome, _Failure):
+        _give_up(house, job, outcome)
+        return
+    try:
+        letter = _seal(house, job, question, outcome)
+    except Exception as problem:  # noqa: BLE001 - law 5: no failure may differ from another for the asker
+        _give_up(house, job, _Failure(problem, read=True))
+        return
+    _publish(house, job, question, letter)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """An answer, and what it was made under. Noise is drawn, nothing is written."""
+
+    standing: Standing
+    plan: Plan
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why there is no answer; `read` when data may have been read for it."""
+
+    problem: Exception
+    read: bool
+
+
+def _work(house: House, job: Job, question: Question) -> _Found | _Failure:
+    """Everything that may take long, and nothing that anybody sees."""
     try:
         standing, plan, version = _prepare(house, job, question)
     except Exception as problem:  # noqa: BLE001 - every failure ends the job; nothing was read by this attempt
-        _give_up(house, job, problem, read=job.attempt > 1)
-        return
+        return _Failure(problem, read=job.attempt > 1)
     try:
         cells = house.engine.exact(version, plan, house.limits)
         with house.engine.finishing(house.limits) as finish:
-            answer = release(plan, cells, question.loss, finish)
-        letter = _seal(house, job, question, standing, plan, answer)
+            return _Found(standing=standing, plan=plan, answer=release(plan, cells, question.loss, finish))
     except Exception as problem:  # noqa: BLE001 - law 5: no failure may differ from another for the asker
-        _give_up(house, job, problem, read=True)
-        return
-    _publish(house, job, question, letter)
+        return _Failure(problem, read=True)
 
 
 def _prepare(house: House, job: Job, question: Question) -> tuple[Standing, Plan, Path]:
@@ -303,8 +333,9 @@ def _prepare(house: House, job: Job, question: Question) -> tuple[Standing, Plan
     return standing, plan, house.vault.fetch(question.version)
 
 
-def _give_up(house: House, job: Job, problem: Exception, *, read: bool) -> None:
+def _give_up(house: House, job: Job, failure: _Failure) -> None:
     """End the job without an answer: no longer allowed, or failed with the one constant sentence."""
+    problem, read = failure.problem, failure.read
     stopped = isinstance(problem, Refused | NotFound) and not read
     to, status = (State.CANCELLED, StatusCode.NO_LONGER_ALLOWED) if stopped else (State.FAILED, StatusCode.FAULT)
     private = "".join(traceback.format_exception(problem))
@@ -328,8 +359,9 @@ class _Letter:
     entry: Entry
 
 
-def _seal(house: House, job: Job, question: Question, standing: Standing, plan: Plan, answer: Answer) -> _Letter:
-    """Write the answer's file and sign the statement about it. Nothing is visible yet."""
+def _seal(house: House, job: Job, question: Question, found: _Found) -> _Letter:
+    """Write the answer's file and sign the statement about it, as of now. Nothing is visible yet."""
+    standing, plan, answer = found.standing, found.plan, found.answer
     now, answer_id, receipt_id, project = house.clock(), house.new_id(), house.new_id(), standing.project.id
     body = released(answer=answer, plan=plan, question=question, job=job, receipt=receipt_id, at=now).file()
     statement = _statement(job, question, standing, plan, receipt=receipt_id, body=body, issued=now)
