@@ -176,7 +176,7 @@ _SCOPES = {
 }
 
 
-def _shown(value: float | Decimal, rounding: str) -> str:
+def shown(value: float | Decimal, rounding: str) -> str:
     """A number with five significant digits, rounded in the stated direction."""
     exact = Decimal(value)
     if not exact:
@@ -195,12 +195,12 @@ def refusal(account: Account, loss: Loss, contact: str) -> BudgetExhausted:
     requested, remaining = account.epsilon(loss), account.epsilon(left)
     kind = BudgetExhausted if loss.rho > left.rho else DeltaExhausted
     return kind(
-        requested=_shown(requested, ROUND_CEILING),
-        remaining=_shown(remaining, ROUND_FLOOR),
-        difference=_shown(max(0.0, requested - remaining), ROUND_CEILING),
+        requested=shown(requested, ROUND_CEILING),
+        remaining=shown(remaining, ROUND_FLOOR),
+        difference=shown(max(0.0, requested - remaining), ROUND_CEILING),
         delta=f"{account.budget.delta:g}",
-        requested_delta=_shown(Decimal(loss.delta).scaleb(-15), ROUND_CEILING),
-        remaining_delta=_shown(Decimal(left.delta).scaleb(-15), ROUND_FLOOR),
+        requested_delta=shown(Decimal(loss.delta).scaleb(-15), ROUND_CEILING),
+        remaining_delta=shown(Decimal(left.delta).scaleb(-15), ROUND_FLOOR),
         scope=_SCOPES[account.project is None],
         account=account.id,
         contact=contact,

@@ -24,13 +24,15 @@ from access.ports import Cursor, IdempotencyRecord, RegistryChanged, Slice, Stor
 from access.receipts import Ran, Statement, Subject, seal
 from compute.jobs import Job, JobNotFound, Kind, LeaseLost, State, StatusCode, queued
 from privacy.errors import Fault, NotFound, Problem, Refused
+from privacy.loss import Loss
 from privacy.mechanisms import Answer, PlusMinus, release
 from privacy.mechanisms import preview as plus_minus
 from privacy.sql import Plan, compile_query
+from sandbox.journeys.accuracy import Known, price_for
 from sandbox.journeys.house import House, Work
 from sandbox.journeys.jobs import announce, close_money, visible
-from sandbox.journeys.offer import Offer, Question, Standing, offer, policy_digest, stand
-from sandbox.journeys.released import FILE_NAME, key_units, released
+from sandbox.journeys.offer import Offer, Question, Standing, Wish, offer, policy_digest, stand
+from sandbox.journeys.released import FILE_NAME, Released, key_units, released
 
 _log = logging.getLogger(__name__)
 _REPEAT = "repeat:"
@@ -82,12 +84,13 @@ def preview(
     sql: str,
     epsilon: float | None = None,
     delta: float | None = None,
+    within: Wish | None = None,
 ) -> Preview:
     """Parse, plan and price. Touches no data, spends nothing, writes nothing."""
     with house.registry.read() as unit:
         standing = stand(house, unit, who, Use.PREVIEW, project=project, dataset=dataset)
         plan = compile_query(sql, standing.facts)
-        price = offer(standing, plan, epsilon, delta)
+        price = _priced(unit, standing, plan, epsilon, delta, within)
         stored = _stored(unit, standing, plan, price)
     return Preview(
         question=sql,
@@ -110,21 +113,23 @@ def ask(
     sql: str,
     epsilon: float | None = None,
     delta: float | None = None,
+    within: Wish | None = None,
     idempotency_key: str,
 ) -> Asked:
     """Decide, plan, and either return the stored answer or set the price aside and queue the job, all or nothing.
 
+    With a wish the price is the least that fulfils it, and `epsilon` the most that may be paid (`journeys.accuracy`).
     The same key with the same body gives the same result again, whatever happened in between; with another body it is
     `IdempotencyReused`. A refusal leaves nothing behind, so its key may be used again.
     """
-    body = digest([project, dataset, sql, repr(epsilon), repr(delta)])
+    body = digest([project, dataset, sql, repr(epsilon), repr(delta), *([repr(within)] if within else [])])
     with house.registry.read() as unit:
         earlier = unit.idempotency.lookup(who.id, idempotency_key, body)
         if earlier is not None:
             return _replayed(unit, earlier)
         standing = stand(house, unit, who, Use.ASK, project=project, dataset=dataset)
         plan = compile_query(sql, standing.facts)  # not while writing: long texts must not block others
-        _refuse_hopeless(unit, standing, plan, offer(standing, plan, epsilon, delta))
+        _refuse_hopeless(unit, standing, plan, _priced(unit, standing, plan, epsilon, delta, within))
     with house.registry.begin() as unit:
         earlier = unit.idempotency.lookup(who.id, idempotency_key, body)
         if earlier is not None:
@@ -132,11 +137,27 @@ def ask(
         now_standing = stand(house, unit, who, Use.ASK, project=project, dataset=dataset)
         if now_standing.version.digest != standing.version.digest or now_standing.facts != standing.facts:
             raise RegistryChanged
-        price = offer(now_standing, plan, epsilon, delta)
-        asked = _book(house, unit, now_standing, plan, sql, price, _Key(idempotency_key, body))
+        price = _priced(unit, now_standing, plan, epsilon, delta, within)
+        asked = _book(house, unit, now_standing, plan, sql, price, _Key(idempotency_key, body), within)
     if not asked.repeated:
         announce(house, asked.job)
     return asked
+
+
+def _priced(
+    unit: Work, standing: Standing, plan: Plan, epsilon: float | None, delta: float | None, within: Wish | None
+) -> Offer:
+    """The price that is offered, or the least one for what is wished."""
+    if within is None:
+        return offer(standing, plan, epsilon, delta)
+    stored = unit.answers.find(standing.project.id, plan.digest(), standing.version.digest, Loss())
+    return price_for(within, standing, plan, epsilon, delta, _known(unit, stored) if stored else None)
+
+
+def _known(unit: Work, stored: StoredAnswer) -> Known:
+    job = unit.jobs.get(stored.job)
+    assert job is not None, "an answer outlived its job"
+    return Known(answer=Released.read(stored.body), wish=Question.read(job.payload).wish)
 
 
 def _refuse_hopeless(unit: Work, standing: Standing, plan: Plan, price: Offer) -> None:
@@ -160,7 +181,16 @@ class _Key:
     body: str
 
 
-def _book(house: House, unit: Work, standing: Standing, plan: Plan, sql: str, price: Offer, key: _Key) -> Asked:
+def _book(
+    house: House,
+    unit: Work,
+    standing: Standing,
+    plan: Plan,
+    sql: str,
+    price: Offer,
+    key: _Key,
+    within: Wish | None,
+) -> Asked:
     """Within one transaction: the stored answer, or {reservation, job}; and the idempotency record, all with one entry."""
     who = standing.who
     stored = _stored(unit, standing, plan, price)
@@ -176,6 +206,7 @@ def _book(house: House, unit: Work, standing: Standing, plan: Plan, sql: str, pr
         delta=price.delta,
         loss=price.loss,
         reservation=house.new_id(),
+        wish=within,
     )
     job = _new_job(house, standing, question)
     entry = house.event(
