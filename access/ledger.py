@@ -21,7 +21,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from privacy.errors import Conflict, NotFound, Refused, Text
-from privacy.loss import Budget, Loss, epsilon_of
+from privacy.loss import Budget, Loss, epsilon_of, gaussian_epsilon
 
 NOTHING = Loss()
 
@@ -91,6 +91,10 @@ class Account:
         the whole limit shows exactly the budget that was set.
         """
         return epsilon_of(float(loss.rho_fraction), self.budget.delta / 2)
+
+    def gaussian_epsilon(self, loss: Loss) -> float:
+        """What a numerical accountant would say of Gaussian noise of this loss, at the same delta. Information only."""
+        return gaussian_epsilon(float(loss.rho_fraction), self.budget.delta / 2)
 
 
 def opened(*, account: str, dataset: str, project: str | None, budget: Budget) -> Account:

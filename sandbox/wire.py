@@ -447,6 +447,11 @@ class BudgetOut(Told):
     spent: LossOut
     reserved: LossOut
     remaining: LossOut
+    spent_gaussian_epsilon: float | None = Field(
+        default=None,
+        description="Information only: the epsilon of what was spent, at the same delta, if all noise were continuous Gaussian, "
+        "which is what a numerical accountant (PLD) comes to. The ledger counts rho and promises `spent.epsilon`.",
+    )
 
 
 class LedgerEntryOut(Told):

@@ -167,7 +167,9 @@ def budget(
 
 
 def _gauge(account: BudgetOut) -> Text:
-    return Text("\n").join([Text(show.clean(show.gauge_label(account)), style="bold"), show.gauge(account)])
+    lines = [Text(show.clean(show.gauge_label(account)), style="bold"), show.gauge(account)]
+    beside = show.spent_words(account)
+    return Text("\n").join([*lines, *([Text(beside, style="dim")] if beside else [])])
 
 
 def _line_headers() -> list[str]:

@@ -217,13 +217,14 @@ def test_a_wish_reads_back_as_it_was_written(scene: Scene) -> None:
 def test_a_share_needs_a_size_and_a_pilot_has_a_limit(scene: Scene) -> None:
     with pytest.raises(SizeUnknown):
         _preview(scene, COUNT, Wish(share=0.1))
-    nobody = "SELECT COUNT(*) AS n FROM visits WHERE amount > 1000"
-    with pytest.raises(SizeUnclear) as refused:
-        _with_pilots(scene, nobody, Wish(share=0.1), epsilon=0.5)
-    assert refused.value.params == {"column": "n"}
     with pytest.raises(AccuracyOutOfReach) as far:
         _with_pilots(scene, TOTAL, Wish(share=1e-300))
     assert float(str(far.value.params["reach"])) > 0
+    scene.ask(TOTAL, epsilon=1.0)
+    scene.work()
+    with pytest.raises(SizeUnclear) as refused:  # four times what is paid already is more than 1/30 of what may be
+        scene.ask(TOTAL, within=Wish(share=0.1, pilot=True), epsilon=1.0)  # type: ignore[arg-type]
+    assert refused.value.params == {"column": "n"}
 
 
 def test_pilots_for_private_keys_pay_little_delta(scene: Scene) -> None:

@@ -319,6 +319,10 @@ def test_jobs(li: Shell) -> None:
 def test_budget_as_gauges_json_and_lines(li: Shell) -> None:
     assert "█" in li("budget", "health/visits").stdout
     assert li.json("budget", "--project", "flu")[0]["project"] == "flu"
+    li("ask", "health/visits", "SELECT COUNT(*) AS n FROM visits WHERE amount < 75", "--epsilon", "0.3")
+    account = li.json("budget", "health/visits", "--project", "flu")[0]
+    assert 0 < account["spent_gaussian_epsilon"] < account["spent"]["epsilon"]
+    assert "information only" in " ".join(li("budget", "health/visits").stdout.split())
     assert "opened" in li("budget", "--lines").stdout
     assert li.json("budget", "--lines")[0]["kind"] == "opened"
     assert li.json("budget", "no/such") == []
