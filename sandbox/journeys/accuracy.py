@@ -208,9 +208,8 @@ class _Search:
                 raise SizeUnclear(column=output.name)
             found.append((size.ratio, size.value, output.name))
         ratio, value, name = max(found)
-        rho = max(
-            1, math.ceil(paid * (Fraction(ratio) / Fraction(share)) ** 2)
-        )  # exact: a tiny share overflows a double
+        growth = (Fraction(ratio) / Fraction(share)) ** 2  # exact: that of a tiny share overflows a double
+        rho = max(1, math.ceil(paid * growth))
         if rho > self.ceiling:
             raise self._out_of_reach(name, share * value, ratio * value * math.sqrt(paid / self.ceiling))
         return self._offer(rho)
