@@ -43,7 +43,7 @@ from privacy.errors import Fault
 from privacy.facts import Kind
 from privacy.loss import Loss
 from privacy.sql.bound import SLACK, WEIGHT_ONE
-from privacy.sql.plan import Aggregate, Cell, Finish, Output, Plan, SmallTable, Statistic, Units
+from privacy.sql.plan import Aggregate, Average, Cell, Finish, Output, Plan, SmallTable, Statistic, Units
 
 dp.enable_features("contrib")
 
@@ -314,13 +314,17 @@ def assemble(plan: Plan, noisy: NoisyCells, loss: Loss, finish: Finish) -> Answe
     """The asker's columns and order, and the intervals, by post-processing alone."""
     table = _noisy_table(plan, noisy)
     rows = finish(plan.finish_sql, {"noisy": table})
-    spread = _spread(plan, table, loss, finish) if plan.spread_sql else {}
     by_name = {s.name: s for s in plan.statistics}
-    halves = [half_width(by_name[o.statistic], loss) if o.statistic else None for o in plan.outputs]
+    ends = _Ends(
+        spread=_spread(plan, table, loss, finish) if plan.spread_sql else {},
+        noisy={row[0]: dict(zip((n for n, _ in table.columns), row, strict=True)) for row in table.rows},
+        sigma={s.name: value_scale(s, loss) for s in plan.statistics},
+        halves={s.name: half_width(s, loss) for s in plan.statistics},
+    )
     return Answer(
         columns=tuple(_column(o, by_name, loss) for o in plan.outputs),
         rows=tuple(tuple(_shown(v) for v in row[1:]) for row in rows),
-        intervals=tuple(_intervals(plan, row, halves, spread) for row in rows),
+        intervals=tuple(_intervals(plan, row, ends) for row in rows),
         suppressed=noisy.suppressed,
         loss=loss,
         threshold=noisy.threshold,
@@ -387,28 +391,53 @@ def _column(output: Output, by_name: Mapping[str, Statistic], loss: Loss) -> Col
     return Column(name=output.name, kind=output.kind, is_key=output.is_key, noise=noise)
 
 
-def _intervals(
-    plan: Plan, row: Cell, halves: list[float | None], spread: dict[object, list[Interval | None]]
-) -> tuple[Interval | None, ...]:
-    cell = row[0]
-    derived = iter(spread.get(cell, []))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ends:
+    """What intervals are made of: by cell, the middle 95 % of redrawn columns and the noisy values; by statistic, the noise."""
+
+    spread: Mapping[object, list[Interval | None]]
+    noisy: Mapping[object, Mapping[str, object]]
+    sigma: Mapping[str, float]
+    halves: Mapping[str, float]
+
+
+def _intervals(plan: Plan, row: Cell, ends: _Ends) -> tuple[Interval | None, ...]:
+    derived = iter(ends.spread.get(row[0], []))
     found: list[Interval | None] = []
-    for output, half, value in zip(plan.outputs, halves, row[1:], strict=True):
+    for output, value in zip(plan.outputs, row[1:], strict=True):
         shown = _shown(value)
-        interval = next(derived, None) if _is_derived(output) else None
-        if half is not None and isinstance(shown, int | float):
+        interval = next(derived, None) if output.is_redrawn else None
+        if output.statistic is not None and isinstance(shown, int | float):
+            half = ends.halves[output.statistic]
             interval = (float(shown) - half, float(shown) + half)
+        if output.average is not None:
+            interval = _mean_interval(output.average, ends.noisy.get(row[0], {}), ends.sigma)
         found.append(None if shown is None or interval is None else (_tidy(interval[0]), _tidy(interval[1])))
     return tuple(found)
+
+
+def _mean_interval(average: Average, noisy: Mapping[str, object], sigma: Mapping[str, float]) -> Interval | None:
+    """95 % of a ratio of two normal values, exactly (Fieller 1954): all x for which total - x · rows may be noise around 0.
+
+    Where even the sign of `rows` may be noise this is no interval, and the public range is all that can be said.
+    """
+    total, rows = noisy.get(average.total), noisy.get(average.rows)
+    if not isinstance(total, int | float) or not isinstance(rows, int | float):
+        return None
+    s, n = float(total), float(rows)
+    ds, dn = Z95 * sigma[average.total], Z95 * sigma[average.rows]
+    a = n * n - dn * dn
+    if a <= 0:
+        return average.low, average.high
+    root = math.sqrt(max(0.0, ds * ds * a + s * s * dn * dn))
+    low, high = ((n * s - root) / a, (n * s + root) / a)
+    kept = [max(average.low, min(average.high, average.middle + x)) for x in (low, high)]
+    return kept[0], kept[1]
 
 
 def _tidy(end: float) -> float:
     """An interval's end without the last digits that floating point invents."""
     return float(f"{end:.12g}")
-
-
-def _is_derived(output: Output) -> bool:
-    return not output.is_key and output.statistic is None and output.kind.numeric
 
 
 def _shown(value: Any) -> Shown:

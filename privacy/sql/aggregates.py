@@ -143,7 +143,7 @@ class AggregateReader:
         middle = float(measure.offset * measure.step)
         low, high = float(term.low or 0), float(term.high or 0)
         sql = f"(CASE WHEN {rows} >= 0.5 THEN {_between(f'{middle!r}::DOUBLE + {total}::DOUBLE / {rows}', low, high)} END)"
-        self.averages[sql] = Average(total=total, rows=rows, reach=max(high - middle, middle - low))
+        self.averages[sql] = Average(total=total, rows=rows, middle=middle, low=low, high=high)
         return Term(sql=sql, kind=Kind.NUMBER, low=term.low, high=term.high)
 
     def _held(self, term: Term, node: exp.Expr) -> str:

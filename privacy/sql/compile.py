@@ -179,7 +179,7 @@ def answer_columns(draft: Draft) -> None:
         term = Reader(draft.scope).read(item.unalias())
         draft.outputs.append(_output(item, term, draft))
         draft.output_terms.append(term)
-        if not draft.outputs[-1].is_key and draft.outputs[-1].statistic is None and term.numeric:
+        if draft.outputs[-1].is_redrawn:
             draft.spread[f"o{i}"] = term
     draft.scope.aliases = {
         item.alias.casefold(): replace(draft.output_terms[i], sql=f"o{i}") for i, item in enumerate(items) if item.alias

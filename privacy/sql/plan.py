@@ -77,14 +77,21 @@ class Statistic:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Average:
-    """How an average is made: the statistic `total` (of values less their middle) over the statistic `rows`.
+    """How an average is made: `middle` and the statistic `total` (of values less their middle) over the statistic `rows`.
 
-    `reach` is the largest distance of a value from the middle, in the column's unit.
+    It is kept between `low` and `high`, the public range, all in the column's unit.
     """
 
     total: str
     rows: str
-    reach: float
+    middle: float
+    low: float
+    high: float
+
+    @property
+    def reach(self) -> float:
+        """The largest distance of a value from the middle."""
+        return max(self.high - self.middle, self.middle - self.low)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +106,11 @@ class Output:
     is_key: bool
     statistic: str | None = None
     average: Average | None = None
+
+    @property
+    def is_redrawn(self) -> bool:
+        """True when its interval comes from drawing the noise again: a number that is no statistic and no average."""
+        return not self.is_key and self.statistic is None and self.average is None and self.kind.numeric
 
 
 Cell = tuple[object, ...]

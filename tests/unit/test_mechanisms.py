@@ -416,7 +416,7 @@ def test_a_statistic_s_interval_is_its_value_plus_minus_half_a_width():
         assert intervals[2][0] < row[2] < intervals[2][1]
 
 
-DERIVED = plan("SELECT city, count(*), avg(age) AS a, count(*) > 3, city || '!' FROM visits GROUP BY city")
+DERIVED = plan("SELECT city, count(*), sum(age) / count(*) AS a, count(*) > 3, city || '!' FROM visits GROUP BY city")
 
 
 def two_finishes(shown: list[tuple[object, ...]], spread: list[tuple[object, ...]], seen: dict | None = None):
@@ -502,3 +502,49 @@ def test_weights_are_never_published():
     release(BY_DEPT, Given(BY_DEPT, weights(10**4)), PLENTY, finish)
     assert names == [[("s1", 0)]]
     assert BY_DEPT.statistics[1].aggregate is Aggregate.WEIGHT
+
+
+# ── intervals of averages ──
+
+MEANS = plan("SELECT city, avg(age) AS a, count(*) AS n FROM visits GROUP BY city")
+
+
+def mean_of(total: float, rows: float, loss: Loss = ONE):
+    """The interval of an average over noisy values as given: [0, 120] around 60."""
+    values = [(int(Fraction(total) / MEANS.statistics[0].step), int(Fraction(rows) / MEANS.statistics[1].step))] * 2
+    noisy = mechanisms.NoisyCells(keys=[("东",), ("西",)], values=values, suppressed=0, threshold=None)
+    shown = max(0.0, min(120.0, 60 + total / rows)) if rows >= 0.5 else None
+    answer = assemble(MEANS, noisy, loss, lambda sql, tables: [(0, "东", shown, rows)])
+    return shown, answer.intervals[0][1]
+
+
+@quick
+@given(st.integers(-(10**6), 10**6), st.integers(1, 10**5))
+def test_the_interval_of_an_average_is_what_its_noise_may_have_made(total, rows):
+    """Every x in it, and none outside, has total - x · rows within 95 % of the noise of that difference."""
+    shown, (low, high) = mean_of(total, rows)
+    assert 0 <= low <= shown <= high <= 120
+    ds, dn = (Z95 * value_scale(s, ONE) for s in MEANS.statistics)
+    if rows <= dn:
+        assert (low, high) == (0, 120)
+    for end in (low, high):
+        if 0 < end < 120:
+            x = end - 60
+            assert abs(total - x * rows) == pytest.approx(math.hypot(ds, x * dn), rel=1e-6, abs=1e-6)
+
+
+def test_more_rows_and_a_higher_price_make_it_narrower():
+    def width(rows: int, loss: Loss) -> float:
+        _, (low, high) = mean_of(5 * rows, rows, loss)
+        return high - low
+
+    widths = [width(n, ONE) for n in (1_000, 10_000, 100_000)]
+    assert widths == sorted(widths, reverse=True)
+    assert width(1_000, PLENTY) < 1e-3
+
+
+def test_an_average_without_a_value_has_no_interval():
+    assert mean_of(3, 0) == (None, None)
+    hidden = mechanisms.NoisyCells(keys=[("东",)], values=[(None, None)], suppressed=1, threshold=None)
+    answer = assemble(MEANS, hidden, ONE, lambda sql, tables: [(0, "东", 70.0, None)])
+    assert answer.intervals == ((None, None, None),)

@@ -48,10 +48,10 @@ def test_each_aggregate_asks_for_its_statistics_once(text, statistics):
 
 def test_a_sum_beside_its_average_serves_both_uncentred():
     both = plan("SELECT avg(age), sum(age) FROM visits").outputs
-    assert both[0].average == Average(total="s0", rows="s1", reach=120.0)
+    assert both[0].average == Average(total="s0", rows="s1", middle=0.0, low=0.0, high=120.0)
     assert both[1].statistic == "s0"
     alone = plan("SELECT avg(age) FROM visits")
-    assert alone.outputs[0].average == Average(total="s0", rows="s1", reach=60.0)
+    assert alone.outputs[0].average == Average(total="s0", rows="s1", middle=60.0, low=0.0, high=120.0)
     assert "greatest(0.0::DOUBLE, least(120.0::DOUBLE, 60.0::DOUBLE + s0::DOUBLE / s1))" in alone.finish_sql
     assert alone.finish_sql.count("CASE WHEN s1 >= 0.5 THEN") == 1
 
@@ -93,8 +93,8 @@ def test_units_that_meet_a_condition_are_not_the_units_of_the_cell():
 
 def test_a_filtered_average_shares_the_filtered_sum():
     both = plan("SELECT sum(age) FILTER (WHERE urgent), avg(age) FILTER (WHERE urgent), avg(age) FROM visits").outputs
-    assert both[1].average == Average(total="s0", rows="s1", reach=120.0)
-    assert both[2].average == Average(total="s2", rows="s3", reach=60.0)
+    assert both[1].average == Average(total="s0", rows="s1", middle=0.0, low=0.0, high=120.0)
+    assert both[2].average == Average(total="s2", rows="s3", middle=60.0, low=0.0, high=120.0)
 
 
 @pytest.mark.parametrize(
