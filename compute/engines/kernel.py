@@ -40,22 +40,22 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_compiled
 def gather(unit, code, place, state, cell, owner, slot):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """The slot of each row; `cell` and `owner` (index of the unit) of each slot. Codes lie in [0, place.size)."""
+    """The slot of each row; `cell` and `owner` (index of the unit) of each slot. Codes beyond the last place are the last."""
     last, following, base, first, index = state[0], state[1], state[2], state[3], state[4]
-    disorder = False
+    disorder, most = False, place.shape[0] - 1
     for i in range(unit.shape[0]):
         u = np.int64(unit[i])
         if u != last:
             disorder |= u < last
             last, first, index = u, following, index + 1
-        c = code[i]
+        c = min(np.int64(code[i]), most)
         p = place[c]
-        new = p < first
-        p = following if new else p
+        new = np.int64(p < first)
+        p += new * (following - p)
         place[c] = p
         cell[p - base] = c
         owner[p - base] = index
-        following += np.int64(new)
+        following += new
         slot[i] = p - base
     state[0], state[1], state[3], state[4] = last, following, first, index
     return np.int64(disorder)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import duckdb
@@ -151,25 +150,24 @@ def _comparable(key: Cell, kinds: Sequence[Kind]) -> Cell:
 Batch = list[NDArray[Any]]
 
 
-@dataclass(kw_only=True)
 class _Pass:
-    """The buffers of one pass: a batch's rows, the slots they fall into, and what the open unit brought from before."""
+    """The buffers of one pass: the slots that rows fall into, and what the open unit brought from before.
 
-    codes: int
-    columns: int
-    state: kernel.Int64s = field(default_factory=lambda: np.array([-1, 0, 0, 0, -1], np.int64))
-    place: kernel.Int64s = field(init=False)
-    cell: kernel.Int32s = field(default_factory=lambda: np.zeros(0, np.int32))
-    owner: kernel.Int32s = field(default_factory=lambda: np.zeros(0, np.int32))
-    sums: kernel.Int64s = field(init=False)
+    `sums` is 0 beyond the slots in use.
+    """
 
-    def __post_init__(self) -> None:
-        self.place = np.full(self.codes + 1, -1, np.int64)
-        self.sums = np.zeros((0, self.columns), np.int64)
+    def __init__(self, codes: int, columns: int) -> None:
+        self.columns = columns
+        self.state = np.array([-1, 0, 0, 0, -1], np.int64)
+        self.place = np.full(codes + 1, -1, np.int64)
+        self.slot = np.empty(0, np.int32)
+        self.cell = np.empty(0, np.int32)
+        self.owner = np.empty(0, np.int32)
+        self.sums = np.zeros((0, columns), np.int64)
 
     @property
     def slots(self) -> int:
-        """Slots in the buffers."""
+        """Slots in use."""
         return int(self.state[kernel.NEXT] - self.state[kernel.BASE])
 
     @property
@@ -178,21 +176,31 @@ class _Pass:
         return int(self.state[kernel.FIRST] - self.state[kernel.BASE]), int(self.state[kernel.INDEX])
 
     def take(self, unit: NDArray[Any], code: NDArray[Any]) -> Int32s:
-        """Make room for a batch and find the slots of its rows."""
-        size, rows = self.slots, len(unit)
-        self.cell = np.concatenate([self.cell[:size], np.empty(rows, np.int32)])
-        self.owner = np.concatenate([self.owner[:size], np.empty(rows, np.int32)])
-        slot = np.empty(rows, np.int32)
+        """The slots of a batch's rows."""
+        self._make_room(len(unit))
+        slot = self.slot[: len(unit)]
         if kernel.gather(unit, code, self.place, self.state, self.cell, self.owner, slot):
             raise OutOfOrder
-        self.sums = np.concatenate([self.sums, np.zeros((self.slots - size, self.columns), np.int64)])
         return slot
+
+    def _make_room(self, rows: int) -> None:
+        used = self.slots
+        if len(self.slot) < rows:
+            self.slot = np.empty(rows, np.int32)
+        if len(self.cell) < used + rows:
+            room = np.empty(used + rows, np.int32)
+            self.cell = np.concatenate([self.cell[:used], room])
+            self.owner = np.concatenate([self.owner[:used], room])
+            self.sums = np.concatenate([self.sums[:used], np.zeros((len(room), self.columns), np.int64)])
 
     def carry(self) -> None:
         """Keep the open unit alone."""
-        done, _ = self.closed
-        self.cell, self.owner, self.sums = self.cell[done : self.slots], self.owner[done : self.slots], self.sums[done:]
-        self.owner = np.zeros_like(self.owner)
+        done, used = self.closed[0], self.slots
+        kept = self.sums[done:used].copy()
+        self.sums[:used] = 0
+        self.sums[: len(kept)] = kept
+        self.cell[: len(kept)] = self.cell[done:used].copy()
+        self.owner[: len(kept)] = 0
         self.state[kernel.BASE] += done
         self.state[kernel.INDEX] = 0 if self.state[kernel.UNIT] >= 0 else -1
 
@@ -216,7 +224,7 @@ class StreamedUnits:
     def weights(self) -> tuple[Sequence[Cell], NDArray[np.int64]]:
         """Private keys with weight, by key."""
         totals = np.zeros(self.codes + 1, np.int64)
-        work = _Pass(codes=self.codes, columns=0)
+        work = _Pass(self.codes, 0)
         keys = np.zeros(0, np.int64)
         for batch in self._batches():
             if batch:
@@ -256,7 +264,7 @@ class StreamedUnits:
         self, statistics: Sequence[Statistic], index: Int32s, cells: int, *, rows: bool
     ) -> Iterator[tuple[_Pass, int, int]]:
         """The vectors of all units, some at a time: the buffers, and how many slots and units in them are whole."""
-        work = _Pass(codes=self.codes, columns=len(statistics) + rows)
+        work = _Pass(self.codes, len(statistics) + rows)
         partial = bool((index[: self.codes] == cells).any()) or self._may_miss
         for batch in self._batches():
             if batch:
@@ -273,7 +281,7 @@ class StreamedUnits:
 
     def _add(self, work: _Pass, j: int, s: Statistic, slot: Int32s, batch: Batch) -> None:
         if s.aggregate is Aggregate.UNITS:
-            work.sums[:, j] = 1
+            work.sums[: work.slots, j] = 1
         elif not s.value:
             kernel.count_rows(work.sums, j, slot)
         else:
@@ -332,19 +340,16 @@ class StreamedUnits:
         self._kept = None if kept is None else [*kept, []]
 
     def _coded(self) -> str:
-        """The digits of the keys as one code; the one after the last is for rows whose key is none of the values."""
-        code = "0"
+        """The digits of the keys as one code; the one after the last, or no code, is for rows whose key is none of the values."""
+        code, partial = "0", False
         for i, (values, codes) in enumerate(zip(self._values, self._plan.codes, strict=True)):
-            digit = (
-                f"coalesce(c{i}, {len(values) - 1})"
-                if codes.dictionary or self._plan.keys[i].domain is None
-                else f"c{i}"
-            )
-            code = f"({code} * {len(values)} + CAST({digit} AS BIGINT))" if i else f"CAST({digit} AS BIGINT)"
-        inside = f"CASE WHEN code BETWEEN 0 AND {self.codes - 1} THEN code ELSE {self.codes} END"
+            missing = not codes.partial and values[-1] is None
+            digit = f"CAST({f'coalesce(c{i}, {len(values) - 1})' if missing else f'c{i}'} AS UINTEGER)"
+            code = f"({code} * {len(values)} + {digit})" if i else digit
+            partial = partial or codes.partial
+        code = f"coalesce({code}, {self.codes})" if partial else code
         names = "".join(f", {name}" for name in self._named)
-        coded = f"SELECT unit, {code} AS code{names} FROM ({self._plan.coded_sql})"
-        return f"SELECT unit, CAST({inside} AS UINTEGER) AS code{names} FROM ({coded})"
+        return f"SELECT unit, CAST({code} AS UINTEGER) AS code{names} FROM ({self._plan.coded_sql})"
 
 
 def _numbered(connection: duckdb.DuckDBPyConnection, plan: Plan) -> bool:

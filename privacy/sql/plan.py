@@ -133,11 +133,13 @@ class Codes:
     """How a key is numbered in `coded_sql`.
 
     `values` is the value of each number, a NULL last if there may be one. None: the key is private, and the one column of the
-    query `dictionary` has the engine's own list of all values.
+    query `dictionary` has the engine's own list of all values. `partial`: a row may have no number, because its key is none of
+    the public values; elsewhere no number means the last value.
     """
 
     values: tuple[Value | None, ...] | None = None
     dictionary: str = ""
+    partial: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

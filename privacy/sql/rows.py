@@ -26,7 +26,7 @@ MAX_LISTED = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Digit:
-    """A key as a number from 0: `sql` is NULL for what has none (a key outside of the public values, or a private NULL)."""
+    """A key as a number from 0: `sql` is NULL for a NULL, or for a key outside of the public values (`Codes.partial`)."""
 
     sql: str
     codes: Codes
@@ -84,8 +84,7 @@ def _public(key: Key, domain: Sequence[Value | None], stored: Stored | None, key
     nullable = len(listed) < len(domain)
     if stored is not None and key.kind is Kind.TEXT:
         codes = Codes(values=(*stored.values, *([None] if nullable else [])))
-        code = f"enum_code({stored.sql})"
-        return Digit(sql=f"coalesce({code}, {len(listed)})" if nullable else code, codes=codes)
+        return Digit(sql=f"enum_code({stored.sql})", codes=codes)
     whole = [v for v in listed if isinstance(v, int)]
     if key.kind is Kind.INTEGER and whole and len(whole) == whole[-1] - whole[0] + 1:
         cases = f"WHEN {key_sql} BETWEEN {whole[0]} AND {whole[-1]} THEN {key_sql} - {whole[0]}"
@@ -94,7 +93,7 @@ def _public(key: Key, domain: Sequence[Value | None], stored: Stored | None, key
     else:
         return None
     null = f" WHEN {key_sql} IS NULL THEN {len(listed)}" if nullable else ""
-    return Digit(sql=f"CASE {cases}{null} END", codes=Codes(values=tuple(domain)))
+    return Digit(sql=f"CASE {cases}{null} END", codes=Codes(values=tuple(domain), partial=True))
 
 
 def _private(term: Term, stored: Stored) -> Digit | None:
