@@ -29,4 +29,4 @@ check: setup
 	@.ci/check
 
 bench: setup
-	@.venv/bin/python -m benchmarks
+	@.venv/bin/python -m benchmarks $(if $(PEERS),--peers)

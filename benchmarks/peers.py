@@ -1,6 +1,6 @@
 """Other systems on the same table: each in a virtual environment of its own, made on demand and kept in the cache.
 
-Owns which systems, in which versions; the scripts that ask them are in `in_peers/`. A system that cannot be installed here, cannot
+Owns which systems, in which versions; the scripts that ask them are in `in_peers/`. A system that cannot be installed, cannot
 answer a question or takes too long is a line that says so.
 """
 

@@ -50,7 +50,7 @@ def uniform(seed: str) -> str:
     return f"((hash({seed}) >> 11)::DOUBLE / 9007199254740992.0)"
 
 
-def _select(rows: int) -> str:
+def select(rows: int) -> str:
     """Every row by its number `i`: half of the rows fall evenly on persons, half by a power law."""
     persons = max(10, rows * 12 // 100)
     draws = ", ".join(f"{uniform(f'i * 10 + {k}')} AS u{k}" for k in range(1, 8))
@@ -78,19 +78,19 @@ def cache() -> Path:
 
 def visits(rows: int) -> Path:
     """The table as a Parquet file, made once; the name tells the generator's text."""
-    select = _select(rows)
-    path = cache() / f"visits-{rows}-{hashlib.sha256(select.encode()).hexdigest()[:8]}.parquet"
+    text = select(rows)
+    path = cache() / f"visits-{rows}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.parquet"
     if not path.exists():
         unfinished = path.with_suffix(".unfinished")
-        duckdb.connect().execute(f"COPY ({select}) TO '{unfinished}' (FORMAT PARQUET)")
+        duckdb.connect().execute(f"COPY ({text}) TO '{unfinished}' (FORMAT PARQUET)")
         unfinished.rename(path)
     return path
 
 
-def plain(sources: dict[str, Path]) -> Path:
-    """A DuckDB file that holds the tables as given, written by the DuckDB that will read it; made once."""
-    named = hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()[:8]
-    path = cache() / f"plain-{named}-duckdb-{duckdb.__version__}.duckdb"
+def plain(sources: dict[str, Path], folder: Path | None = None) -> Path:
+    """A DuckDB file that holds the tables as given, written by the DuckDB that will read it; made once in its folder."""
+    named = "-".join(sorted(source.stem for source in sources.values()))
+    path = (folder or cache()) / f"plain-{named}-duckdb-{duckdb.__version__}.duckdb"
     if not path.exists():
         unfinished = path.with_suffix(".unfinished")
         unfinished.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from benchmarks.tables import cache, uniform
+from benchmarks.tables import uniform
 
 PRIVATE = ("customer", "orders", "lineitem")
 TABLES = (*PRIVATE, "part", "partsupp", "supplier", "nation", "region")
@@ -279,12 +279,10 @@ def create(connection: duckdb.DuckDBPyConnection, scale: float) -> None:
     connection.execute("DROP TABLE ordered")
 
 
-def sources(scale: float) -> dict[str, Path]:
-    """The eight tables as Parquet files, made anew: they are small."""
-    folder = cache() / f"tpch-{scale:g}"
-    folder.mkdir(exist_ok=True)
+def sources(scale: float, folder: Path) -> dict[str, Path]:
+    """The eight tables as Parquet files."""
     with duckdb.connect() as connection:
         create(connection, scale)
         for name in TABLES:
-            connection.execute(f"COPY (FROM {name} ORDER BY ALL) TO '{folder / name}.parquet' (FORMAT PARQUET)")
+            connection.execute(f"COPY (FROM {name}) TO '{folder / name}.parquet' (FORMAT PARQUET)")
     return {name: folder / f"{name}.parquet" for name in TABLES}
