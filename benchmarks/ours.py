@@ -85,7 +85,7 @@ def measure(question: str, sql: str, version: Version, *, threads: int, rounds: 
     return replace(found, plain_peak=alone.plain_peak)
 
 
-def _measured(asked: dict[str, Any]) -> Measured:
+def measured(asked: dict[str, Any]) -> Measured:
     """What the child does."""
     facts: DatasetFacts = pickle.loads(Path(asked["facts"]).read_bytes())
     limits = Limits(seconds=PATIENCE, threads=asked["threads"])
@@ -101,11 +101,16 @@ def _measured(asked: dict[str, Any]) -> Measured:
         keys = sum(output.is_key for output in compile_query(asked["sql"], facts).outputs)
     except Problem as refusal:
         return Measured(question=asked["question"], threads=asked["threads"], no=f"refused: {refusal.say('en')}")
-    figures = compare(
-        lambda: ask(asked["sql"], facts, Path(asked["file"]), limits), open_plain, keys, rounds=asked["rounds"]
-    )
+    try:
+        figures = compare(
+            lambda: ask(asked["sql"], facts, Path(asked["file"]), limits), open_plain, keys, rounds=asked["rounds"]
+        )
+    except Problem as broken:  # the data are invented, so the operator's reason may be told
+        return Measured(
+            question=asked["question"], threads=asked["threads"], no=f"failed: {broken.private}", failed=True
+        )
     return Measured(question=asked["question"], threads=asked["threads"], **figures)
 
 
 if __name__ == "__main__":
-    print(said(_measured(json.loads(sys.argv[1]))))
+    print(said(measured(json.loads(sys.argv[1]))))

@@ -190,6 +190,7 @@ GOOD = Measured(
         (replace(GOOD, exact_ratio=1.9), 1),
         (replace(GOOD, whole_ratio=2.1), 1),
         (replace(GOOD, peak=2_000), 1),
+        (Measured(question="Q3", threads=2, released=600, true=93_467, errors=[0.1], noise_seconds=1.1), 1),
         (replace(GOOD, errors=[0.03, 0.03, 0.02]), 1),
         (replace(GOOD, errors=[0.03, None, 0.01]), 1),
         (Measured(question="Q3", threads=2, released=599, true=93_467, errors=[0.1]), 1),
