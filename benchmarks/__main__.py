@@ -58,7 +58,8 @@ class Benchmarks:
     def told(self, found: Measured) -> Measured:
         """Say on the terminal what was found, and remember a failure."""
         self.failed += found.failed
-        figures = found.no or f"bounding {found.exact_ratio:.2f} ×, end to end {found.whole_ratio:.2f} ×"
+        parts = f"bounding {found.exact_ratio:.2f} ×, " if found.exact_ratio else ""
+        figures = found.no or f"{parts}end to end {found.whole_ratio:.2f} ×"
         print(f"  {found.question} {found.system}, {found.threads} threads: {figures}", flush=True)
         return found
 

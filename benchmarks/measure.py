@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,8 @@ def child(python: Path | str, module: str, asked: dict[str, Any], seconds: float
     """Run `module` in a fresh process with `asked` as JSON; its last line is a `Measured`. Stopped after `seconds`."""
     command = [str(python), "-m", module, json.dumps(asked, default=str)]
     threads = str(asked["threads"])
-    name = asked["question"], asked.get("system", "ours")
+    system = asked.get("system", "ours")
+    nothing = Measured(question=asked["question"], system=system, threads=asked["threads"])
     try:
         done = subprocess.run(
             command,
@@ -160,10 +161,10 @@ def child(python: Path | str, module: str, asked: dict[str, Any], seconds: float
             timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        return Measured(question=name[0], system=name[1], no=f"stopped after {seconds:.0f} s", failed=name[1] == "ours")
+        return replace(nothing, no=f"stopped after {seconds:.0f} s", failed=system == "ours")
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return Measured(question=name[0], system=name[1], no=last[:200], failed=True)
+        return replace(nothing, no=last[:200], failed=True)
     return Measured(**json.loads(done.stdout.strip().splitlines()[-1]))
 
 
