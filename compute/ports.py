@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from privacy.facts import DatasetFacts
-from privacy.sql.plan import Cell, Finish, Plan
+from privacy.sql.plan import Finish, Plan, Units
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total); total is 0 when unknown. Raising from it stops the work."""
@@ -80,10 +80,10 @@ class Ingest(Protocol):
 class Engine(Protocol):
     """Answers plans on a dataset version. Stateless; every call opens, locks down, runs and closes."""
 
-    def exact(self, version: Path, plan: Plan, limits: Limits) -> list[Cell]:
-        """Run `plan.exact_sql` read-only on the version file; each cell is (k0, …, s0, …) with s integers.
+    def units(self, version: Path, plan: Plan, limits: Limits) -> AbstractContextManager[Units]:
+        """The plan's rows on the version file, read-only, as the mechanisms ask for them (`privacy.sql.plan.Units`).
 
-        The result is confidential: it must never be stored, logged or returned to an asker. Whatever fails is a `Fault`
+        What they return is confidential: it must never be stored, logged or returned to an asker. Whatever fails is a `Fault`
         with the reason in `private`: an asker cannot tell one failure from another (law 5).
         """
 

@@ -4,42 +4,46 @@ Owns noise: its scale, the selection of private keys, the minimum of units, and 
 discrete Gaussian only (Canonne, Kamath & Steinke 2020) and never adds its own. Law 2: exact integers in, integers plus
 discrete noise out; floating point appears after the noise only.
 
-Cost. Statistic j has L2 sensitivity b_j (`privacy.sql.bound`) and pays rho_j = share_j · rho; its scale is sigma_j >=
-b_j / sqrt(2 rho_j), which costs at most rho_j (Bun & Steinke 2016, Lemma 2.5; OpenDP's own privacy map is asked, and the draw
-is refused if it says more). The rho_j add up to rho (ibid., Lemma 2.3).
+Cost. The vectors of one unit keep Σ_j a_j |x_j|²/B_j² <= 1 (`privacy.sql.bound`); statistic j pays share_j · rho, and its scale
+is sigma_j >= B_j (1 + 2^-26) / sqrt(2 share_j rho). With a_j = share_j / S the answer's noise costs at most S · rho, as shown
+there; OpenDP's own privacy map is asked whether a vector of length B_j alone costs no more than share_j · rho, and the draw is
+refused if it says more. Weights, proportions and lengths pay their own shares; all shares add up to 1 (adaptive composition:
+Bun & Steinke 2016, Lemma 2.3).
 
-Private keys. Let D' be D and one unit more. Keys of D' that D lacks are that unit's alone, m <= max_keys of them, each with
-weight at most 2^20/sqrt(m). Such a key is shown only if weight + noise >= T. By a union bound and the tail of the discrete
-Gaussian, P[X >= x] <= P[N(0, sigma²) >= x - 1] for integers x (Canonne et al. 2020, Proposition 25), one of them is shown with
-probability at most m · Q((T - 2^20/sqrt(m) - 1)/sigma) <= delta for every m, by the choice of T. Outside that event the
-answers on D and D' are post-processings of the same Gaussian mechanism on the keys of D: the answer is rho-zCDP but for
-probability delta (Bun & Steinke 2016, Definition 8.1). Weights 1/sqrt(m) and the shape of the threshold are from Gopi et al.
-2020 ("Differentially Private Set Union", Theorem 5.1).
+Private keys. Let D' be D and one unit more. Keys that have weight in D' and none in D are that unit's alone, m <= max_keys of
+them, each with weight at most 2^20/sqrt(m). Such a key is shown only if weight + noise >= T. By a union bound and the tail of
+the discrete Gaussian, P[X >= x] <= P[N(0, sigma²) >= x - 1] for integers x (Canonne et al. 2020, Proposition 25), one of them is
+shown with probability at most m · Q((T - 2^20/sqrt(m) - 1)/sigma) <= delta for every m, by the choice of T. Outside that event
+the keys shown on D and D' are post-processings of the same Gaussian mechanism on the keys of D: the choice of keys is zCDP but
+for probability delta (Bun & Steinke 2016, Definition 8.1). What follows counts the rows of the shown keys alone, as if these had
+been public. Weights 1/sqrt(m) and the shape of the threshold are from Gopi et al. 2020 ("Differentially Private Set Union",
+Theorem 5.1).
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import opendp.prelude as dp
+from numpy.typing import NDArray
 
+from privacy import choice
 from privacy.errors import Fault
 from privacy.facts import Kind
 from privacy.loss import Loss
-from privacy.sql.bound import WEIGHT_ONE
-from privacy.sql.plan import Aggregate, Cell, Finish, Output, Plan, SmallTable, Statistic
+from privacy.sql.bound import SLACK, WEIGHT_ONE
+from privacy.sql.plan import Aggregate, Cell, Finish, Output, Plan, SmallTable, Statistic, Units
 
 dp.enable_features("contrib")
 
@@ -53,6 +57,7 @@ NOISE_KIND = "discrete_gaussian"
 
 Shown = str | int | float | bool | date | datetime | None
 Interval = tuple[float, float]
+Integers = NDArray[np.int64]
 
 _TYPES = {
     Kind.INTEGER: "BIGINT",
@@ -88,7 +93,7 @@ class Answer:
 
     `intervals` is parallel to `rows`; None for keys, texts and suppressed values. `suppressed` counts the cells that the
     minimum of units withheld (from noisy counts, so it may be told); it is 0 for private keys, whose missing cells look like
-    keys that were not selected.
+    keys that were not selected. `statistics` are the plan's with the bounds that were used.
     """
 
     columns: tuple[Column, ...]
@@ -97,6 +102,7 @@ class Answer:
     suppressed: int
     loss: Loss
     threshold: float | None
+    statistics: tuple[Statistic, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,11 +128,11 @@ class NoisyCells:
 
 
 def scale(statistic: Statistic, loss: Loss) -> float:
-    """Sigma in lattice units, rounded up: b / sqrt(2 · share · rho)."""
+    """Sigma in lattice units, rounded up: B (1 + 2^-26) / sqrt(2 · share · rho)."""
     rho = loss.rho_fraction * statistic.share
     if rho <= 0:
         raise Fault(private="a question was priced at rho 0")
-    return math.sqrt(Fraction(statistic.bound_squared) / (2 * rho)) * (1 + 1e-9)
+    return math.sqrt(Fraction(statistic.bound_squared) / (2 * rho)) * SLACK
 
 
 def value_scale(statistic: Statistic, loss: Loss) -> float:
@@ -141,12 +147,15 @@ def half_width(statistic: Statistic, loss: Loss) -> float:
 
 
 def preview(plan: Plan, loss: Loss, *, rows: int = 1_000) -> tuple[PlusMinus, ...]:
-    """± of every column before anything is spent, from the plan and the price alone."""
+    """± of every column before anything is spent, from the plan and the price alone; unknown while bounds are to be chosen."""
     by_name = {s.name: s for s in plan.statistics}
-    return tuple(_plus_minus(o, by_name, loss, rows) for o in plan.outputs if not o.is_key)
+    chooses = bool(plan.length_share)
+    return tuple(_plus_minus(o, by_name, loss, rows, chooses=chooses) for o in plan.outputs if not o.is_key)
 
 
-def _plus_minus(output: Output, by_name: Mapping[str, Statistic], loss: Loss, rows: int) -> PlusMinus:
+def _plus_minus(output: Output, by_name: Mapping[str, Statistic], loss: Loss, rows: int, *, chooses: bool) -> PlusMinus:
+    if chooses:
+        return PlusMinus(name=output.name, half_width=None)
     if output.statistic is not None:
         return PlusMinus(name=output.name, half_width=half_width(by_name[output.statistic], loss))
     if output.average is not None:
@@ -157,73 +166,86 @@ def _plus_minus(output: Output, by_name: Mapping[str, Statistic], loss: Loss, ro
     return PlusMinus(name=output.name, half_width=None)
 
 
-def release(plan: Plan, cells: Iterable[Cell], loss: Loss, finish: Finish) -> Answer:
-    """Add noise to the exact cells and shape the answer. `finish` runs post-processing (`compute.ports.Engine.finishing`)."""
-    return assemble(plan, add_noise(plan, cells, loss), loss, finish)
+def release(plan: Plan, units: Units, loss: Loss, finish: Finish) -> Answer:
+    """Choose keys and bounds, add noise, shape the answer. `finish` runs post-processing (`compute.ports.Engine.finishing`)."""
+    plan, noisy = noisy_cells(plan, units, loss)
+    return assemble(plan, noisy, loss, finish)
 
 
-def add_noise(plan: Plan, cells: Iterable[Cell], loss: Loss) -> NoisyCells:
-    """Choose the cells that may be shown and draw the noise of each; no noise is drawn for a cell that is not shown."""
-    width = len(plan.keys)
-    exact = [(cell[:width], _integers(cell[width:])) for cell in cells]
-    if plan.selects_keys:
-        return _private_cells(plan, exact, loss)
-    kinds = [k.kind for k in plan.keys]
-    by_key = {_comparable(key, kinds): values for key, values in exact}
-    grid = list(itertools.product(*(k.domain or () for k in plan.keys)))
-    empty = (0,) * len(plan.statistics)
-    vectors = [by_key.get(_comparable(g, kinds), empty) for g in grid]
-    return _withhold(plan, list(grid), _noisy_columns(plan, vectors, loss), None)
+def noisy_cells(plan: Plan, units: Units, loss: Loss) -> tuple[Plan, NoisyCells]:
+    """All that the privacy loss pays for: keys, then bounds, then noise. The plan returned has the bounds that were used."""
+    cells, threshold_met = _selected(plan, units, loss)
+    if plan.length_share:
+        plan = replace(plan, statistics=_chosen(plan, units, cells, loss))
+    return plan, add_noise(plan, cells, units.totals(plan.measured, cells), loss, threshold_met)
 
 
-def _integers(values: Cell) -> tuple[int, ...]:
-    if not all(isinstance(v, int) for v in values):
-        raise Fault(private="the engine returned a statistic that is not an integer")
-    return tuple(v for v in values if isinstance(v, int))
+def _selected(plan: Plan, units: Units, loss: Loss) -> tuple[list[Cell], float | None]:
+    """The cells of the answer: the grid of public keys, or the private keys whose noisy weight reaches the threshold."""
+    weights = plan.weights
+    if weights is None:
+        return plan.grid(), None
+    limit = threshold(weights, plan.max_keys, loss)
+    keys, exact = units.weights()
+    return [key for key, noisy in zip(keys, _draw(weights, exact, loss), strict=True) if noisy >= limit], limit
 
 
-def _comparable(key: Cell, kinds: Sequence[Kind]) -> Cell:
-    """A public key as it compares: a number as its double, everything else exactly (integers beyond 2^53 differ)."""
-    return tuple(
-        float(v) if kind is Kind.NUMBER and isinstance(v, int | float | Decimal) else v
-        for v, kind in zip(key, kinds, strict=True)
+def _chosen(plan: Plan, units: Units, cells: Sequence[Cell], loss: Loss) -> tuple[Statistic, ...]:
+    """The statistics with bounds that suit the units of these cells (`privacy.choice`)."""
+    if not cells:
+        return plan.statistics
+    picked = iter(
+        choice.chosen(
+            plan.measured,
+            plan.length_share,
+            plan.max_rows,
+            len(cells),
+            units.lengths(cells),
+            loss.rho_fraction,
+            partial(_pick, rho=loss.rho_fraction),
+        )
     )
+    return tuple(s if s.aggregate is Aggregate.WEIGHT else next(picked) for s in plan.statistics)
 
 
-def _private_cells(plan: Plan, exact: list[tuple[Cell, tuple[int, ...]]], loss: Loss) -> NoisyCells:
-    place = next(i for i, s in enumerate(plan.statistics) if s.aggregate is Aggregate.WEIGHT)
-    limit = threshold(plan.statistics[place], plan.max_keys, loss)
-    weights = _draw(plan.statistics[place], [values[place] for _, values in exact], loss)
-    chosen = [pair for pair, weight in zip(exact, weights, strict=True) if weight >= limit]
-    columns = _noisy_columns(plan, [values for _, values in chosen], loss)
-    return _withhold(plan, [key for key, _ in chosen], columns, limit)
+def _pick(scores: Sequence[int], sensitivity: int, share: Fraction, *, rho: Fraction) -> int:
+    """Report noisy max: the place of a high score, after OpenDP confirmed the price."""
+    space = dp.vector_domain(dp.atom_domain(T="i64")), dp.linf_distance(T="i64")
+    noise = choice.noise_scale(sensitivity, share * rho)
+    mechanism = dp.m.make_noisy_max(*space, output_measure=dp.zero_concentrated_divergence(), scale=noise)
+    if Fraction(mechanism.map(sensitivity)) > share * rho:
+        raise Fault(private="OpenDP prices a choice above its share")
+    return int(mechanism(list(scores)))
 
 
-def _noisy_columns(plan: Plan, vectors: Sequence[tuple[int, ...]], loss: Loss) -> list[list[int]]:
-    """Noise for every statistic but the weights, which have done their work."""
-    return [
-        [0] * len(vectors) if s.aggregate is Aggregate.WEIGHT else _draw(s, [v[i] for v in vectors], loss)
-        for i, s in enumerate(plan.statistics)
-    ]
+def add_noise(
+    plan: Plan, cells: Sequence[Cell], totals: Sequence[Integers], loss: Loss, limit: float | None = None
+) -> NoisyCells:
+    """Draw the noise of every cell that is shown, and apply the minimum of units. `totals` are those of `plan.measured`."""
+    if any(t.dtype != np.int64 or t.shape != (len(cells),) for t in totals):
+        raise Fault(private="the engine returned totals that are not one integer a cell")
+    drawn = iter(_draw(s, t, loss) for s, t in zip(plan.measured, totals, strict=True))
+    columns = [[0] * len(cells) if s.aggregate is Aggregate.WEIGHT else next(drawn) for s in plan.statistics]
+    return _withhold(plan, list(cells), columns, limit)
 
 
-def _draw(statistic: Statistic, exact: Sequence[int], loss: Loss) -> list[int]:
+def _draw(statistic: Statistic, exact: Integers, loss: Loss) -> list[int]:
     """Exact integers plus discrete Gaussian noise, after OpenDP confirmed the price.
 
     The noise of each coordinate is independent: long vectors are drawn in pieces side by side at the price of the whole.
     """
-    if not exact:
+    if not len(exact):
         return []
     space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="f64")
     mechanism = dp.m.make_gaussian(*space, scale=scale(statistic, loss))
-    sensitivity = math.sqrt(statistic.bound_squared) * (1 + 1e-12)
+    sensitivity = math.sqrt(statistic.bound_squared) * (1 + 2.0**-27)
     if Fraction(mechanism.map(sensitivity)) > loss.rho_fraction * statistic.share:
         raise Fault(private=f"OpenDP prices {statistic.name} above its share")
-    pieces = [list(exact[i : i + PIECE]) for i in range(0, len(exact), PIECE)]
+    pieces = [exact[i : i + PIECE].tolist() for i in range(0, len(exact), PIECE)]
     if len(pieces) == 1:
-        return [int(n) for n in mechanism(pieces[0])]
+        return list(mechanism(pieces[0]))
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as drawers:  # OpenDP draws outside Python's lock
-        return [int(n) for piece in drawers.map(mechanism, pieces) for n in piece]
+        return [n for piece in drawers.map(mechanism, pieces) for n in piece]
 
 
 def _withhold(plan: Plan, keys: list[Cell], columns: list[list[int]], limit: float | None) -> NoisyCells:
@@ -286,6 +308,7 @@ def assemble(plan: Plan, noisy: NoisyCells, loss: Loss, finish: Finish) -> Answe
         suppressed=noisy.suppressed,
         loss=loss,
         threshold=noisy.threshold,
+        statistics=plan.statistics,
     )
 
 

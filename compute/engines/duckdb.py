@@ -1,4 +1,4 @@
-"""The DuckDB engine: exact integers of a plan on a dataset version, and post-processing of noisy cells.
+"""The DuckDB engine: the rows of a plan on a dataset version, unit by unit, and post-processing of noisy cells.
 
 Owns every DuckDB connection that answers questions. It runs only text that the compiler made, read-only and locked down,
 and returns integers to its caller inside the worker; it never stores, logs or explains what it saw. Law 5: whatever fails
@@ -13,11 +13,12 @@ from pathlib import Path
 
 import duckdb
 
+from compute.engines.units import units_of
 from compute.ports import Limits
 from privacy.errors import Fault, Problem
-from privacy.sql.plan import Cell, Finish, Plan, SmallTable
+from privacy.sql.plan import Cell, Finish, Plan, SmallTable, Units
 
-#: No file, network, extension or setting is in reach of a question; `lock_configuration` closes the door behind us. Division
+#: No file, network, extension or setting is in reach of a question, and `opened` locks the door behind us. Division
 #: by zero is NULL without an error: TRY would catch it too, but row by row, slow where a table holds a zero.
 _LOCKED: dict[str, str | bool] = {
     "enable_external_access": False,
@@ -26,8 +27,6 @@ _LOCKED: dict[str, str | bool] = {
     "allow_community_extensions": False,
     "python_enable_replacements": False,
     "temp_directory": "",
-    "preserve_insertion_order": False,
-    "lock_configuration": True,
     "error_on_division_by_zero": False,
 }
 
@@ -35,15 +34,16 @@ _LOCKED: dict[str, str | bool] = {
 class DuckEngine:
     """`compute.ports.Engine` on DuckDB 2.0. Stateless: every call opens, locks down, runs and closes."""
 
-    def exact(self, version: Path, plan: Plan, limits: Limits) -> list[Cell]:
-        """Run `plan.exact_sql` read-only on the version file; see `compute.ports.Engine.exact`."""
-        with _connection(str(version), limits, read_only=True) as connection:
-            return connection.execute(plan.exact_sql).fetchall()
+    @contextmanager
+    def units(self, version: Path, plan: Plan, limits: Limits) -> Iterator[Units]:
+        """The plan's rows, read-only on the version file; see `compute.ports.Engine.units`."""
+        with opened(str(version), limits, read_only=True) as connection:
+            yield units_of(connection, plan, limits)
 
     @contextmanager
     def finishing(self, limits: Limits) -> Iterator[Finish]:
         """A post-processor over small tables alone; see `compute.ports.Engine.finishing`."""
-        with _connection(":memory:", limits, read_only=False) as connection:
+        with opened(":memory:", limits, read_only=False) as connection:
             loaded: dict[str, SmallTable] = {}
 
             def finish(sql: str, tables: Mapping[str, SmallTable]) -> list[Cell]:
@@ -57,10 +57,13 @@ class DuckEngine:
 
 
 @contextmanager
-def _connection(database: str, limits: Limits, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+def opened(database: str, limits: Limits, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that is locked down; whatever fails in it is a `Fault`."""
     connection = None
     try:
-        connection = duckdb.connect(database, read_only=read_only, config=_settings(limits))
+        connection = duckdb.connect(database, read_only=read_only, config=_settings(limits, read_only=read_only))
+        connection.execute("SET enable_progress_bar = false")  # a setting of the session: it cannot come before the connection
+        connection.execute("SET lock_configuration = true")
         yield connection
     except Problem:
         raise
@@ -71,9 +74,11 @@ def _connection(database: str, limits: Limits, *, read_only: bool) -> Iterator[d
             connection.close()
 
 
-def _settings(limits: Limits) -> dict[str, str | bool | int | float | list[str]]:
+def _settings(limits: Limits, *, read_only: bool) -> dict[str, str | bool | int | float | list[str]]:
     return {
         **_LOCKED,
+        # Rows of a version come in the order they are stored in, that of their units; a small table has no order to keep.
+        "preserve_insertion_order": read_only,
         "threads": limits.threads,
         "memory_limit": f"{max(64, limits.memory // 2**20)}MiB",
         "max_execution_time": max(1, int(limits.seconds * 1000)),

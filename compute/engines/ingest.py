@@ -30,7 +30,7 @@ from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, TableFacts
 #: Rows that are sorted at once while the version is written.
 ROWS_A_RANGE = 1_500_000
 #: A private text column with at most this many values is stored with a dictionary.
-LARGEST_DICTIONARY = 50_000
+LARGEST_DICTIONARY = 200_000
 SHOWN_ROWS = 100
 VERSION_FILE = "version.duckdb"
 _FINE, _NO_UNIT, _FIRST_VERDICT, _VERDICTS = 0, 1, 2, 8

@@ -1,7 +1,7 @@
 """The engine's self-test: tries to leave, and names every way out that is open.
 
 Owns a list of hostile texts and the throw-away version they run on. The compiler would never write such text; the lock-down
-must hold all the same (law 10). Used by `sandboxd doctor` and by the attack tests, on the very engine that answers.
+must hold all the same (law 10). Used by `sandboxd doctor` and by the attack tests, on the very connections that answer.
 """
 
 from __future__ import annotations
@@ -9,28 +9,26 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from fractions import Fraction
 from pathlib import Path
 
 import duckdb
 
-from compute.engines.duckdb import DuckEngine
-from compute.ports import Engine, Limits
+from compute.engines.duckdb import opened
+from compute.ports import Limits
 from privacy.errors import Fault
-from privacy.sql.plan import Aggregate, Plan, Statistic
 
 
-def escapes(limits: Limits, scratch: Path, engine: Engine | None = None) -> list[str]:
+def escapes(limits: Limits, scratch: Path) -> list[str]:
     """The names of all ways out that are open; none when the engine is locked down. `scratch` must be writable."""
     with tempfile.TemporaryDirectory(prefix=".selftest-", dir=scratch) as folder:
         version, loot = Path(folder) / "version.duckdb", Path(folder) / "loot.csv"
         with duckdb.connect(str(version)) as connection:
             connection.execute("CREATE TABLE t AS SELECT 41 AS n")
         loot.write_text("secret\n", encoding="utf-8")
-        runner = engine if engine is not None else DuckEngine()
-        if runner.exact(version, _plan("SELECT n + 1 FROM t"), limits) != [(42,)]:
-            raise Fault(private="the self-test's harmless question gave another answer")
-        return [name for name, text in _ways_out(Path(folder), loot) if _runs(runner, version, text, limits)]
+        with opened(str(version), limits, read_only=True) as connection:
+            if connection.execute("SELECT n + 1 FROM t").fetchall() != [(42,)]:
+                raise Fault(private="the self-test's harmless question gave another answer")
+        return [name for name, text in _ways_out(Path(folder), loot) if _runs(version, text, limits)]
 
 
 def _ways_out(folder: Path, loot: Path) -> Iterator[tuple[str, str]]:
@@ -52,37 +50,9 @@ def _ways_out(folder: Path, loot: Path) -> Iterator[tuple[str, str]]:
     yield "call Python", "SELECT * FROM evil_frame"
 
 
-def _runs(engine: Engine, version: Path, text: str, limits: Limits) -> bool:
+def _runs(version: Path, text: str, limits: Limits) -> bool:
     evil_frame = [1]  # a Python replacement scan would find a variable of this name
-    with suppress(Fault):
-        engine.exact(version, _plan(text), limits)
+    with suppress(Fault), opened(str(version), limits, read_only=True) as connection:
+        connection.execute(text).fetchall()
         return bool(evil_frame)
     return False
-
-
-def _plan(text: str) -> Plan:
-    """A plan that runs the text as it stands."""
-    count = Statistic(
-        name="s0",
-        aggregate=Aggregate.COUNT,
-        label="count",
-        bound_squared=1,
-        step=Fraction(1),
-        round_to=Fraction(1),
-        share=Fraction(1),
-    )
-    return Plan(
-        question=text,
-        facts_digest="",
-        unit="t",
-        tables=("t",),
-        keys=(),
-        statistics=(count,),
-        outputs=(),
-        exact_sql=text,
-        finish_sql="",
-        spread_sql="",
-        max_rows=1,
-        max_keys=1,
-        min_units=0,
-    )

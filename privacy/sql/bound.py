@@ -1,20 +1,25 @@
-"""Bounding: from the tracked relation to exact integers that no unit can move further than stated.
+"""Bounding: what is added up, and why no unit can move it further than stated.
 
-Owns the statistics of a plan (lattice, bound) and the DuckDB text that computes them. The argument, for one statistic:
+Owns the statistics of a plan (lattice, bound, share of the price) and the argument that every engine keeps:
 
-1. Every row of the tracked relation belongs to one unit (`privacy.sql.resolve`). `per_unit` groups by (unit, keys), so each
-   unit owns a vector c over cells that depends on its own rows and on public tables only.
-2. Each coordinate is clamped to [-R, R], then scaled by the constant `up`; integers throughout.
-3. q = Σ c² is exact (HUGEINT: |c| ≤ 2^44 and at most 2^38 cells). If q ≤ bound², c stays. Otherwise every coordinate becomes
-   trunc(c·f / 2^20) with f = floor(2^20 · sqrt(bound²/q) · (1 - 2^-40)). The five floating-point operations behind f err by
-   less than 2^-50 in all, so f ≤ 2^20 · sqrt(bound²/q), and truncation only shrinks: Σ c'² ≤ q·f²/2^40 ≤ bound².
-4. Cells add up over units, so adding or removing one unit moves the vector of sums by c', that is by at most `bound` in L2.
-   The final clamp of each sum to ±2^62 is 1-Lipschitz and keeps that.
+1. Every row of the tracked relation belongs to one unit (`privacy.sql.resolve`). Grouped by (unit, cell), unit u owns for each
+   statistic j an integer vector x_j over the cells: a function of u's rows and of public tables alone.
+2. r = Σ_j a_j |x_j|² / B_j², with the shares a_j > 0 adding up to 1. If r <= 1 + 2^-28, u adds x_j · up_j to the totals of
+   statistic j; else it adds trunc(x_j · up_j · g) with g = (1 - 2^-40)/sqrt(r): all its vectors, scaled by one factor, so that
+   ratios such as averages keep their value.
+3. r is computed in double precision. Its terms are not negative, a coordinate is below 2^53 and so exact, and a unit has at most
+   2^23 of them; summing errs by a factor within 1 ± 2^-29 (Higham 2002, Section 4.2). Truncation only shrinks. Hence what u adds
+   keeps Σ_j a_j |x'_j|² / (up_j B_j)² <= 1 + 2^-27.
+4. Adding or removing u moves the totals by x'_1, x'_2, …, and by nothing else. A total is kept within ±2^62 after each addition;
+   such a step is 1-Lipschitz, so one addition more still moves the end by at most what it adds.
 
-Hence the Gaussian mechanism with scale sigma costs rho = bound²/(2 sigma²) (Canonne, Kamath & Steinke 2020, Theorem 14; for a
-vector: Bun & Steinke 2016, Lemma 2.5 with L2 sensitivity). With private keys a unit first keeps at most `max_keys` of its
-keys, chosen by a hash of the key that is salted with all keys of the unit: again a function of its own rows alone. (Its number
-would be none: numbers are dense, so one unit more gives others another number.)
+Noise of scale sigma_j >= B_j up_j (1 + 2^-26) / sqrt(2 a_j rho) on statistic j then costs
+Σ_j |x'_j|² / (2 sigma_j²) <= rho Σ_j a_j |x'_j|² / (up_j B_j (1 + 2^-26))² <= rho: the discrete Gaussian of each coordinate is
+(difference²/2 sigma²)-zCDP (Canonne, Kamath & Steinke 2020, Theorem 14) and coordinates compose by addition (Bun & Steinke
+2016, Lemma 2.3). A statistic alone may reach B_j / sqrt(a_j): the ellipsoid holds the box in which each keeps its own B_j.
+
+The B_j are public: declared worst cases (`_bound_squared`), or chosen by an earlier step of the same answer that paid for it
+(`privacy.choice`). With private keys each unit also gives weight 1/sqrt(m) to each of its m keys: length 1 by construction.
 """
 
 from __future__ import annotations
@@ -25,16 +30,25 @@ from fractions import Fraction
 
 from privacy.facts import Kind
 from privacy.sql.plan import Aggregate, Statistic
-from privacy.sql.resolve import Relation
 from privacy.sql.terms import Term
 
-#: Coordinates stay below this, so that sums of squares are exact in 128 bits: a unit owns at most
-#: `privacy.sql.resolve.MAX_UNIT_ROWS` rows, and a value's lattice is as coarse as it then has to be.
+#: The longest vector that facts allow, in lattice units of the rows: a unit owns at most `privacy.sql.resolve.MAX_UNIT_ROWS`
+#: rows, and a value's lattice is as coarse as it then has to be. Sums stay exact in double precision.
 MAX_REACH = 2**44
-#: The lattice is refined until a bound is at least this, so that truncation is negligible.
+#: The lattice of the totals is refined until a bound is at least this, so that truncation is negligible.
 FINE = 2**20
 TOTAL = 2**62
 WEIGHT_ONE = 2**20
+#: r up to this counts as within the bound, and the factor on sigma that pays for it (points 2 and 3).
+WITHIN = 1 + 2.0**-28
+SLACK = 1 + 2.0**-26
+SHRINK = 1 - 2.0**-40
+#: Facts that let a unit own so many rows say little about what a usual one owns: the question chooses its own bounds.
+CHOOSE_FROM = 32
+#: Of rho: for selecting private keys; and of what is left, for the length of a usual unit and the proportions of its vectors.
+SELECTION = Fraction(7, 10)
+LENGTH = Fraction(7, 100)
+RATIOS = Fraction(3, 100)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +56,8 @@ class Measure:
     """A statistic before it has a name: what a row adds (`row`), and how far one row can reach (`reach`, lattice units).
 
     `row` is DuckDB text, the row's integer (SUM) or condition (COUNT of an expression); "" counts every row. `offset` is
-    what was subtracted from each row's value, in lattice units.
+    what was subtracted from each row's value, in lattice units. `stored`: the text is a
+    stored column's, which no operation can make fail; `nullable`: it may be NULL.
     """
 
     aggregate: Aggregate
@@ -51,17 +66,37 @@ class Measure:
     reach: int = 1
     step: Fraction = Fraction(1)
     offset: int = 0
+    stored: bool = False
+    nullable: bool = True
 
 
 def sum_measure(term: Term, label: str, max_rows: int, *, centred: bool) -> Measure:
-    """The measure of SUM over a bounded term; `centred` subtracts the middle of its range (for averages)."""
+    """The measure of SUM over a bounded term; `centred` subtracts the middle of its range (for averages).
+
+    It does not where the question chooses its own bounds and the range holds 0: declared ranges reach far beyond usual values,
+    which lie near 0, so that the distance from the middle would be the longer vector.
+    """
     low, high = term.low or Fraction(0), term.high or Fraction(0)
     step = _lattice(term, low, high, max_rows)
     first, last = math.floor(low / step), math.ceil(high / step)
-    offset = (first + last) // 2 if centred else 0
+    near_zero = max_rows >= CHOOSE_FROM and first <= 0 <= last
+    offset = (first + last) // 2 if centred and not near_zero else 0
     reach = max(abs(first - offset), abs(last - offset), 1)
-    row = _row_integer(term, step, first, last, offset)
-    return Measure(aggregate=Aggregate.SUM, row=row, label=label, reach=reach, step=step, offset=offset)
+    stored = term.stored if term.step == step else None
+    if stored is None:
+        row = _row_integer(term, step, first, last, offset)
+    else:
+        row = f"CAST({stored.sql} AS BIGINT) - {offset}" if offset else stored.sql
+    return Measure(
+        aggregate=Aggregate.SUM,
+        row=row,
+        label=label,
+        reach=reach,
+        step=step,
+        offset=offset,
+        stored=stored is not None,
+        nullable=stored is None or term.nullable,
+    )
 
 
 def _lattice(term: Term, low: Fraction, high: Fraction, max_rows: int) -> Fraction:
@@ -87,34 +122,58 @@ def _row_integer(term: Term, step: Fraction, first: int, last: int, offset: int)
     return f"CASE WHEN isfinite(CAST({value} AS DOUBLE)) THEN {clamped} - {offset} END"
 
 
-def statistics(measures: list[Measure], *, max_rows: int, cells: int | None) -> tuple[Statistic, ...]:
-    """Name the measures s0, s1, …, bound them and share the question's rho evenly."""
-    share = Fraction(1, max(1, len(measures)))
-    return tuple(_statistic(m, f"s{i}", share, max_rows, cells) for i, m in enumerate(measures))
+def statistics(measures: list[Measure], *, max_rows: int, cells: int | None) -> tuple[tuple[Statistic, ...], Fraction]:
+    """Name the measures s0, s1, …, bound them and share out rho; also the part of rho that chooses a unit's length.
+
+    All parts add up to 1. The measures share evenly what selecting keys and choosing bounds leave.
+    """
+    selects = any(m.aggregate is Aggregate.WEIGHT for m in measures)
+    measured = len(measures) - selects
+    rest = 1 - SELECTION if selects and measured else Fraction(1)
+    chooses = max_rows >= CHOOSE_FROM
+    proportioned = [m for m in measures if chooses and _needs_ratio(m, measured)]
+    length = LENGTH * rest if chooses and measured else Fraction(0)
+    ratio = RATIOS * rest / len(proportioned) if proportioned else Fraction(0)
+    each = (rest - length - ratio * len(proportioned)) / max(1, measured)
+    found = []
+    for i, m in enumerate(measures):
+        share = 1 - rest if m.aggregate is Aggregate.WEIGHT and measured else each
+        one = _statistic(m, f"s{i}", share, max_rows, cells)
+        found.append(replace(one, ratio_share=ratio) if m in proportioned else one)
+    return tuple(found), length
+
+
+def _needs_ratio(m: Measure, measured: int) -> bool:
+    """Whether nothing public says how long this vector is beside the vector of row counts."""
+    return m.aggregate is Aggregate.SUM or (m.aggregate is Aggregate.COUNT and m.row != "" and measured > 1)
 
 
 def _statistic(m: Measure, name: str, share: Fraction, max_rows: int, cells: int | None) -> Statistic:
-    up = refinement(m, max_rows, cells)
-    return Statistic(
+    declared = Statistic(
         name=name,
         aggregate=m.aggregate,
         label=m.label,
-        bound_squared=_bound_squared(m, max_rows, cells) * up * up,
-        step=m.step / up,
+        value=f"v{name[1:]}" if m.row else "",
+        reach=m.reach,
+        bound_squared=_bound_squared(m, max_rows, cells),
+        step=m.step,
         round_to=m.step,
         share=share,
     )
+    return declared if m.aggregate is Aggregate.WEIGHT else refined(declared, math.inf)
 
 
-def refinement(m: Measure, max_rows: int, cells: int | None) -> int:
-    """The power of two by which the lattice is refined."""
-    if m.aggregate is Aggregate.WEIGHT:
-        return 1
-    bound = math.isqrt(_bound_squared(m, max_rows, cells))
+def refined(statistic: Statistic, bound: float) -> Statistic:
+    """The statistic with B at least `bound` (> 0, in lattice units of the rows) and at most the declared one.
+
+    The lattice of its totals is the coarsest power-of-two refinement on which B is at least `FINE`.
+    """
+    declared = Fraction(statistic.bound_squared) / statistic.up**2
+    squared = declared if bound**2 >= declared else Fraction(bound) ** 2
     up = 1
-    while bound * up < FINE:
+    while squared * up**2 < FINE**2:
         up *= 2
-    return up
+    return replace(statistic, bound_squared=math.ceil(squared * up**2), step=statistic.round_to / up)
 
 
 def _bound_squared(m: Measure, max_rows: int, cells: int | None) -> int:
@@ -130,90 +189,6 @@ def _bound_squared(m: Measure, max_rows: int, cells: int | None) -> int:
         case Aggregate.UNITS | Aggregate.UNITS_WHERE:
             return max_rows if cells is None else max(1, min(max_rows, cells))
     return (max_rows * m.reach) ** 2
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Exact:
-    """Everything the exact query is rendered from."""
-
-    relation: Relation
-    conditions: tuple[str, ...]
-    keys: tuple[str, ...]
-    measures: tuple[Measure, ...]
-    statistics: tuple[Statistic, ...]
-    cells: int | None
-    max_keys: int
-
-    def sql(self) -> str:
-        """The DuckDB text: k0…, s0… with one row a cell that some unit touches (exactly one row without keys)."""
-        steps = [f"WITH tracked AS ({self._tracked()})", f"per_unit AS ({self._per_unit()})"]
-        if self.keys:
-            steps.append(f"scored AS (SELECT *{self._squares()} FROM per_unit)")
-        names = self._key_names()
-        totals = ", ".join(self._total(i) for i in range(len(self.statistics)))
-        group = f" GROUP BY {', '.join(names)}" if names else ""
-        final = f"SELECT {', '.join([*names, totals])} FROM {'scored' if names else 'per_unit'}{group}"
-        return ", ".join(steps) + " " + final
-
-    def _key_names(self) -> list[str]:
-        return [f"k{i}" for i in range(len(self.keys))]
-
-    def _tracked(self) -> str:
-        columns = [f"{self.relation.unit_sql} AS unit"]
-        columns += [f"{sql} AS k{i}" for i, sql in enumerate(self.keys)]
-        columns += [f"TRY({m.row}) AS v{i}" for i, m in enumerate(self.measures) if m.row]
-        conditions = (*self.relation.conditions, *self.conditions)
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        return f"SELECT {', '.join(columns)} FROM {self.relation.from_sql}{where}"
-
-    def _per_unit(self) -> str:
-        names = self._key_names()
-        columns = ["unit", *names, *(self._coordinate(i, m) for i, m in enumerate(self.measures))]
-        text = f"SELECT {', '.join(c for c in columns if c)} FROM tracked GROUP BY {', '.join(['unit', *names])}"
-        if self.cells is None:
-            listed = ", ".join(names)
-            own = f"count(*) OVER own AS m, bit_xor(hash({listed})) OVER own AS salt"
-            salted = f"SELECT *, {own} FROM ({text}) WINDOW own AS (PARTITION BY unit)"
-            rank = f"row_number() OVER (PARTITION BY unit ORDER BY hash(salt, {listed}), {listed})"
-            text = f"SELECT *, {self._weight()} FROM ({salted}) QUALIFY {rank} <= {self.max_keys}"
-        return text
-
-    def _coordinate(self, i: int, m: Measure) -> str:
-        """What one unit adds to one cell: clamped to its reach, on the refined lattice."""
-        if m.aggregate is Aggregate.WEIGHT:
-            return ""
-        up = self._up(i)
-        if m.aggregate is Aggregate.UNITS:
-            return f"CAST({up} AS BIGINT) AS c{i}"
-        if m.aggregate is Aggregate.UNITS_WHERE:
-            return f"CASE WHEN bool_or(v{i}) THEN CAST({up} AS BIGINT) ELSE CAST(0 AS BIGINT) END AS c{i}"
-        limit = math.isqrt(self.statistics[i].bound_squared) // up
-        added = f"coalesce(sum(v{i}), 0)" if m.aggregate is Aggregate.SUM else "count(*)"
-        if m.aggregate is Aggregate.COUNT and m.row:
-            added = f"count(*) FILTER (WHERE v{i})"
-        return f"CAST(greatest(-{limit}, least({limit}, {added})) AS BIGINT) * {up} AS c{i}"
-
-    def _up(self, i: int) -> int:
-        ratio = self.measures[i].step / self.statistics[i].step
-        return int(ratio)
-
-    def _weight(self) -> str:
-        i = next(j for j, m in enumerate(self.measures) if m.aggregate is Aggregate.WEIGHT)
-        return f"CAST(floor({WEIGHT_ONE} / sqrt(least(m, {self.max_keys}))) AS BIGINT) AS c{i}"
-
-    def _squares(self) -> str:
-        """q<i> = Σ c², for statistics that are not within their bound by construction."""
-        clipped = [i for i, m in enumerate(self.measures) if m.aggregate is not Aggregate.WEIGHT]
-        return "".join(f", sum(CAST(c{i} AS HUGEINT) * c{i}) OVER (PARTITION BY unit) AS q{i}" for i in clipped)
-
-    def _total(self, i: int) -> str:
-        value = f"c{i}"
-        if self.keys and self.measures[i].aggregate is not Aggregate.WEIGHT:
-            square = self.statistics[i].bound_squared
-            factor = f"CAST(floor({FINE} * sqrt({square}::DOUBLE / greatest(q{i}, 1)::DOUBLE) * {1 - 2.0**-40!r}) AS HUGEINT)"
-            shrunk = f"CAST((CAST(c{i} AS HUGEINT) * {factor}) // {FINE} AS BIGINT)"
-            value = f"CASE WHEN q{i} <= {square}::HUGEINT THEN c{i} ELSE {shrunk} END"
-        return f"CAST(greatest(-{TOTAL}, least({TOTAL}, coalesce(sum({value}), 0))) AS BIGINT) AS s{i}"
 
 
 def merged(measures: list[Measure], extra: Measure) -> tuple[list[Measure], int]:

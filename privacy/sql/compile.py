@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from sqlglot import exp
 
 from privacy.errors import Text
 from privacy.facts import DatasetFacts, Kind, Value
 from privacy.sql.aggregates import AggregateReader, summed_terms
-from privacy.sql.bound import Exact, Measure, statistics
+from privacy.sql.bound import Measure, statistics
 from privacy.sql.expressions import Reader, written_name
 from privacy.sql.finish import AnswerScope, order_text
 from privacy.sql.parse import MAX_DEPTH, parse_select, refuse, where_of
-from privacy.sql.plan import Aggregate, Key, Output, Plan, Statistic
+from privacy.sql.plan import Aggregate, Codes, Key, Output, Plan, Statistic
 from privacy.sql.problems import (
     BadPosition,
     MisplacedAggregate,
@@ -29,13 +30,15 @@ from privacy.sql.problems import (
     TooManyParts,
 )
 from privacy.sql.resolve import Relation, resolve_from, row_condition
+from privacy.sql.rows import coded_sql, digit, rows_sql
 from privacy.sql.terms import Term
 
 MAX_CELLS = 100_000
 MAX_KEYS = 12
 MAX_OUTPUTS = 100
 MAX_STATISTICS = 40
-MAX_KEYS_OF_A_UNIT = 2**16
+#: A unit of more private keys than this has no say in which keys are shown: the threshold grows with it.
+MAX_KEYS_OF_A_UNIT = 256
 MAX_ROWS_SHOWN = 10**9
 #: Texts that one question may join: what a row holds grows by no more than this, so memory cannot be made to tell of a row.
 MAX_JOINED_TEXTS = 64
@@ -62,6 +65,7 @@ class Draft:
     limit: str = ""
     measures: tuple[Measure, ...] = ()
     statistics: tuple[Statistic, ...] = ()
+    length_share: Fraction = Fraction(0)
 
 
 def compile_query(sql: str, facts: DatasetFacts) -> Plan:
@@ -270,7 +274,7 @@ def bounded_statistics(draft: Draft) -> None:
     if len(measures) > MAX_STATISTICS:
         raise TooManyParts(count=len(measures), part=Text("aggregates", "聚合"), limit=MAX_STATISTICS)
     draft.measures = tuple(measures)
-    draft.statistics = statistics(measures, max_rows=draft.relation.max_rows, cells=draft.cells)
+    draft.statistics, draft.length_share = statistics(measures, max_rows=draft.relation.max_rows, cells=draft.cells)
 
 
 #: The gate. Order matters: each rule may use what those before it added.
@@ -288,17 +292,9 @@ RULES: tuple[Callable[[Draft], None], ...] = (
 
 
 def _plan(draft: Draft) -> Plan:
-    max_keys = min(draft.relation.max_rows, MAX_KEYS_OF_A_UNIT)
-    exact = Exact(
-        relation=draft.relation,
-        conditions=draft.conditions,
-        keys=tuple(_key_sql(n, t) for n, t in zip(draft.key_nodes, draft.key_terms, strict=True)),
-        measures=draft.measures,
-        statistics=draft.statistics,
-        cells=draft.cells,
-        max_keys=max_keys,
-    )
     unit = draft.relation.private.unit
+    keys = [_key_sql(n, t) for n, t in zip(draft.key_nodes, draft.key_terms, strict=True)]
+    coded, codes = _coded(draft, keys)
     return Plan(
         question=draft.select.sql(dialect="duckdb", comments=False),
         facts_digest=draft.facts.digest(),
@@ -307,13 +303,26 @@ def _plan(draft: Draft) -> Plan:
         keys=draft.keys,
         statistics=draft.statistics,
         outputs=tuple(draft.outputs),
-        exact_sql=exact.sql(),
+        rows_sql=rows_sql(draft.relation, draft.conditions, keys, draft.measures),
+        coded_sql=coded,
+        codes=codes,
         finish_sql=_finish_sql(draft),
         spread_sql=_spread_sql(draft),
         max_rows=draft.relation.max_rows,
-        max_keys=max_keys,
+        max_keys=min(draft.relation.max_rows, MAX_KEYS_OF_A_UNIT),
         min_units=draft.facts.min_units,
+        length_share=draft.length_share,
     )
+
+
+def _coded(draft: Draft, keys: list[str]) -> tuple[str, tuple[Codes, ...]]:
+    """The rows with numbered keys, when every key can be numbered."""
+    digits = [digit(k, t, sql) for k, t, sql in zip(draft.keys, draft.key_terms, keys, strict=True)]
+    numbered = [d for d in digits if d is not None]
+    if len(numbered) < len(digits):
+        return "", ()
+    text = coded_sql(draft.relation, draft.conditions, numbered, draft.measures)
+    return text, tuple(d.codes for d in numbered)
 
 
 def _key_sql(node: exp.Expr, term: Term) -> str:

@@ -1,18 +1,25 @@
 """What an accepted question becomes: a `Plan`, made from SQL text and public facts alone (law 4).
 
-Owns the nouns that travel from the compiler to the engine, the mechanisms and the wire. A Plan says which exact integers
-are wanted (`exact_sql`), how far one privacy unit can move them (`Statistic.bound_squared`), and how the noisy integers
-become the columns the asker wrote (`finish_sql`). It never holds a value of a private table.
+Owns the nouns that travel from the compiler to the engine, the mechanisms and the wire. A Plan says which rows are read
+(`rows_sql`), what is added up from them and how far one privacy unit may move it (`Statistic`), and how the noisy integers
+become the columns the asker wrote (`finish_sql`). It never holds a value of a private table. `Units` is what the mechanisms
+ask of an engine while they answer: three views of the rows, unit by unit.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from privacy.facts import Kind, Value
 
@@ -42,20 +49,30 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statistic:
-    """One integer per cell, column `s<i>` of the exact cells.
+    """One integer per cell, named `s<i>`: what the rows of the cell add up to.
 
-    `bound_squared` bounds the squared L2 norm of one unit's contribution over all cells together, in lattice units.
-    One lattice unit is worth `step`; a published value is rounded to a multiple of `round_to`. `share` is the part of the
-    question's rho that pays for it; the shares of a plan add up to 1.
+    `value` names the row column it reads (`v<i>`; "" for rows and units as such), whose integers lie within ±`reach` and are
+    worth `round_to` each; a published value is a multiple of `round_to`. Totals are kept on a finer lattice, one unit of which
+    is worth `step`. `bound_squared` is B² in those finer units: with a_j the shares of the plan's statistics scaled to add up
+    to 1, the vectors x_j of one unit over all cells keep Σ_j a_j |x_j|² / B_j² <= 1 (`privacy.sql.bound`). `share` is the part
+    of the question's rho that pays for the noise, `ratio_share` the part that pays for choosing B_j's proportion.
     """
 
     name: str
     aggregate: Aggregate
     label: str
+    value: str
+    reach: int
     bound_squared: int
     step: Fraction
     round_to: Fraction
     share: Fraction
+    ratio_share: Fraction = Fraction(0)
+
+    @property
+    def up(self) -> int:
+        """How many units of the totals' lattice make one unit of the rows'."""
+        return int(self.round_to / self.step)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,13 +117,28 @@ Finish = Callable[[str, Mapping[str, SmallTable]], list[Cell]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Codes:
+    """How a key is numbered in `coded_sql`.
+
+    `values` is the value of each number, a NULL last if there may be one. None: the key is private, and the one column of the
+    query `dictionary` has the engine's own list of all values.
+    """
+
+    values: tuple[Value | None, ...] | None = None
+    dictionary: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """An accepted question. `digest()` names it; equal questions on equal facts have equal digests.
 
-    `exact_sql` runs on a dataset version and yields k0…, s0… (one row a cell). `finish_sql` runs on a table `noisy` of cell,
-    k0…, s0… and yields cell, then the outputs in order. `spread_sql` also reads `normals` (standard normal draws) and `scales`
-    and yields cell, then the two ends of every derived column's interval. One unit owns at most `max_rows` rows of the
-    tracked relation and at most `max_keys` private keys.
+    `rows_sql` runs on a dataset version and yields unit, k0…, v0…: one row for each row of the tracked relation. `coded_sql`
+    yields the same as unit, code, v0…: one number in place of the keys, in mixed radix of `codes` (the last key runs fastest),
+    and 0 in place of a missing value; it is "" when some key has no numbers. `finish_sql` runs on a table `noisy` of cell, k0…,
+    s0… and yields cell, then the outputs in order. `spread_sql` also reads `normals` (standard normal draws) and `scales` and
+    yields cell, then the two ends of every derived column's interval. One unit owns at most `max_rows` rows of the tracked
+    relation; a unit of more than `max_keys` private keys has no say in which keys are shown. `length_share` of rho pays for
+    choosing how far a unit may reach; 0 when the declared bounds hold.
     """
 
     question: str
@@ -116,12 +148,15 @@ class Plan:
     keys: tuple[Key, ...]
     statistics: tuple[Statistic, ...]
     outputs: tuple[Output, ...]
-    exact_sql: str
+    rows_sql: str
+    coded_sql: str
+    codes: tuple[Codes, ...]
     finish_sql: str
     spread_sql: str
     max_rows: int
     max_keys: int
     min_units: int
+    length_share: Fraction = Fraction(0)
 
     @property
     def selects_keys(self) -> bool:
@@ -131,14 +166,50 @@ class Plan:
     @property
     def cells(self) -> int | None:
         """The number of cells of the answer, or None when it is private."""
-        if self.selects_keys:
-            return None
-        count = 1
-        for key in self.keys:
-            count *= len(key.domain or ())
-        return count
+        return None if self.selects_keys else math.prod(len(k.domain or ()) for k in self.keys)
+
+    @property
+    def weights(self) -> Statistic | None:
+        """The weights by which private keys are selected."""
+        return next((s for s in self.statistics if s.aggregate is Aggregate.WEIGHT), None)
+
+    @property
+    def measured(self) -> tuple[Statistic, ...]:
+        """The statistics that share the joint bound: all but the weights."""
+        return tuple(s for s in self.statistics if s.aggregate is not Aggregate.WEIGHT)
+
+    def grid(self) -> list[Cell]:
+        """All cells of public keys, in order; [()] without keys."""
+        return list(itertools.product(*(k.domain or () for k in self.keys)))
 
     def digest(self) -> str:
         """SHA-256 (hex) of the canonical plan."""
         text = json.dumps(asdict(self), sort_keys=True, default=str, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Units(Protocol):
+    """A plan's rows on one dataset version, grouped by unit: all that the mechanisms may ask of an engine.
+
+    Everything it returns is exact and confidential. Each call reads the rows once. `cells` is the grid of public keys or the
+    keys that selection chose: rows with other keys do not count. Whatever fails is a `Fault` with the reason in `private`.
+    """
+
+    def weights(self) -> tuple[Sequence[Cell], NDArray[np.int64]]:
+        """Every private key that some unit gives weight to, in the order of the keys, and its weight.
+
+        A unit of m <= `max_keys` keys gives each floor(2^20/sqrt(m)), a unit of more gives none.
+        """
+
+    def lengths(self, cells: Sequence[Cell]) -> NDArray[np.float64]:
+        """One row for each unit that has a row in `cells`, in any order.
+
+        First the squared length of its vector of row counts over the cells, then that of its vector of each measured statistic,
+        in lattice units of the rows.
+        """
+
+    def totals(self, statistics: Sequence[Statistic], cells: Sequence[Cell]) -> list[NDArray[np.int64]]:
+        """For each of `statistics` (measured ones) the total of each cell.
+
+        It is the sum over units of their vectors, each scaled as `privacy.sql.bound` says.
+        """

@@ -30,7 +30,7 @@ from privacy.sql.problems import (
     UnknownColumn,
     UnknownTable,
 )
-from privacy.sql.terms import SAFE_INTEGER, Term, require_kind
+from privacy.sql.terms import SAFE_INTEGER, Stored, Term, require_kind
 
 MAX_JOINS = 8
 #: No unit may own more rows of the relation; a sum then still has a lattice of thousands of steps.
@@ -136,8 +136,9 @@ def column_term(source: Source, column: ColumnFacts, node: exp.Expr) -> Term:
     stored = f"{source.tag}.{quote_name(column.name)}"
     listed = column.keys is Keys.PUBLIC or column.kind is Kind.BOOLEAN
     days = column.lower, column.upper
+    decoded = _decoded(stored, column)
     return Term(
-        sql=_decoded(stored, column),
+        sql=decoded,
         kind=column.kind,
         nullable=column.nullable or source.optional,
         low=_number(column.lower),
@@ -146,6 +147,12 @@ def column_term(source: Source, column: ColumnFacts, node: exp.Expr) -> Term:
         since=_day(days[0]),
         until=_day(days[1]),
         domain=_domain(column) if listed else None,
+        column=Stored(
+            sql=stored,
+            decoded=decoded,
+            table=f"{quote_name(source.facts.name)} AS {source.tag}",
+            values=column.domain if column.keys is Keys.PUBLIC else (),
+        ),
     )
 
 

@@ -32,11 +32,25 @@ _MAX_BITS = 512
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """A column as it stands in a dataset version.
+
+    `sql` is its DuckDB text (a number in steps of its lattice, an ENUM, a day), `decoded` the text of its value, `table` that of
+    FROM. `values` are its public keys in the order of the ENUM.
+    """
+
+    sql: str
+    decoded: str
+    table: str
+    values: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Term:
     """A compiled expression: DuckDB text and everything public about its value.
 
     `kind` None is the literal NULL. `low` and `high` bound numbers; `since` and `until` bound days; `domain` lists every
-    possible non-NULL value in ascending order when they are few and public; `literal` marks constants.
+    possible non-NULL value in ascending order when they are few and public; `literal` marks constants, `column` the origin.
     """
 
     sql: str
@@ -49,6 +63,7 @@ class Term:
     until: date | None = None
     domain: tuple[Value, ...] | None = None
     literal: Value | None = None
+    column: Stored | None = None
 
     def __post_init__(self) -> None:
         """Forget what would only make exact arithmetic slow: chains of POWER or of products grow without end."""
@@ -56,6 +71,11 @@ class Term:
             value = getattr(self, name)
             if value is not None and max(value.numerator.bit_length(), value.denominator.bit_length()) > _MAX_BITS:
                 object.__setattr__(self, name, None)
+
+    @property
+    def stored(self) -> Stored | None:
+        """The stored column that the term is, as it stands; None for every expression made from it."""
+        return self.column if self.column is not None and self.column.decoded == self.sql else None
 
     @property
     def safe(self) -> bool:

@@ -276,9 +276,8 @@ def answer_job(house: House, job: Job) -> None:
         _give_up(house, job, problem, read=job.attempt > 1)
         return
     try:
-        cells = house.engine.exact(version, plan, house.limits)
-        with house.engine.finishing(house.limits) as finish:
-            answer = release(plan, cells, question.loss, finish)
+        with house.engine.units(version, plan, house.limits) as units, house.engine.finishing(house.limits) as finish:
+            answer = release(plan, units, question.loss, finish)
         letter = _seal(house, job, question, standing, plan, answer)
     except Exception as problem:  # noqa: BLE001 - law 5: no failure may differ from another for the asker
         _give_up(house, job, problem, read=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from fractions import Fraction
@@ -19,7 +20,7 @@ from compute.jobs import Job
 from privacy.loss import Loss
 from privacy.mechanisms import NOISE_KIND, Answer, threshold
 from privacy.sql.bound import WEIGHT_ONE
-from privacy.sql.plan import Aggregate, Plan
+from privacy.sql.plan import Plan, Statistic
 from sandbox.journeys.offer import Question
 
 ANSWER_TYPE = "data-open-sandbox/answer/v1"
@@ -42,7 +43,10 @@ class ReleasedColumn:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bound:
-    """How far one privacy unit can move a statistic (L2 norm over all cells), and the part of rho that paid for it."""
+    """How far one privacy unit can move a statistic, as an L2 norm B over all cells, and the part of rho that paid for it.
+
+    With a the shares of the statistics scaled to add up to 1, one unit keeps Σ a · norm² / B² <= 1: all of them together.
+    """
 
     statistic: str
     bound: float
@@ -125,7 +129,7 @@ def released(*, answer: Answer, plan: Plan, question: Question, job: Job, receip
         ),
         rows=tuple(tuple(_cell(v) for v in row) for row in answer.rows),
         intervals=answer.intervals,
-        bounds=bounds(plan),
+        bounds=bounds(answer.statistics),
         suppressed=answer.suppressed,
         min_units=plan.min_units,
         key_units=units_of(answer.threshold),
@@ -134,18 +138,17 @@ def released(*, answer: Answer, plan: Plan, question: Question, job: Job, receip
     )
 
 
-def bounds(plan: Plan) -> tuple[Bound, ...]:
-    """How far one unit can move each statistic of the plan, in the statistic's own unit."""
+def bounds(statistics: Iterable[Statistic]) -> tuple[Bound, ...]:
+    """B of each statistic, in its own unit, and what each pays."""
     return tuple(
         Bound(statistic=s.label, bound=math.sqrt(s.bound_squared * Fraction(s.step) ** 2), share=float(s.share))
-        for s in plan.statistics
+        for s in statistics
     )
 
 
 def key_units(plan: Plan, loss: Loss) -> int | None:
     """How many units with one key each a private key needs to appear at this price; None when the keys are public."""
-    weight = next((s for s in plan.statistics if s.aggregate is Aggregate.WEIGHT), None)
-    return units_of(threshold(weight, plan.max_keys, loss)) if weight and plan.selects_keys else None
+    return units_of(threshold(plan.weights, plan.max_keys, loss)) if plan.weights else None
 
 
 def units_of(weight: float | None) -> int | None:

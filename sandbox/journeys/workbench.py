@@ -24,7 +24,7 @@ from privacy.facts import DatasetFacts
 from privacy.loss import RHO_UNIT, Loss, price
 from privacy.mechanisms import Answer
 from privacy.sql import Plan, compile_query
-from privacy.sql.plan import Cell, Finish
+from privacy.sql.plan import Finish
 
 MOST_REPEATS = 1_000_000
 WARNING = Text(
@@ -139,9 +139,9 @@ class Workbench:
             return self._failure(problem)
 
     def _answers(self, plan: Plan, trial: Trial, loss: Loss) -> Iterator[Answer]:
-        cells: list[Cell] = self._engine.exact(self._version, plan, self._limits)
-        for _ in range(trial.repeat):
-            yield mechanisms.release(plan, cells, loss, self._finish)
+        with self._engine.units(self._version, plan, self._limits) as units:
+            for _ in range(trial.repeat):
+                yield mechanisms.release(plan, units, loss, self._finish)
 
     def _failure(self, problem: Problem) -> Json:
         status = "error" if isinstance(problem, Fault) else "refused"

@@ -6,10 +6,11 @@ import multiprocessing
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -20,7 +21,7 @@ from compute.jobs import Job, State, StatusCode
 from compute.ports import Engine, Limits
 from privacy.errors import Fault
 from privacy.loss import Loss
-from privacy.sql.plan import Cell, Finish, Plan
+from privacy.sql.plan import Finish, Plan, Units
 from sandbox.journeys.ask import answer_job
 from sandbox.journeys.jobs import attempt
 from sandbox.journeys.offer import Question
@@ -86,14 +87,13 @@ class OneByOne:
     def __init__(self, engine: Engine) -> None:
         self.engine, self.turn, self.meet = engine, threading.Lock(), threading.Barrier(2)
 
-    def exact(self, version: Path, plan: Plan, limits: Limits) -> list[Cell]:
-        with self.turn:
-            return self.engine.exact(version, plan, limits)
+    def finishing(self, limits: Limits) -> AbstractContextManager[Finish]:
+        return self.engine.finishing(limits)
 
     @contextmanager
-    def finishing(self, limits: Limits) -> Iterator[Finish]:
-        with self.turn, self.engine.finishing(limits) as finish:
-            yield finish
+    def units(self, version: Path, plan: Plan, limits: Limits) -> Iterator[Units]:
+        with self.turn, self.engine.units(version, plan, limits) as units:
+            yield units
         self.meet.wait(timeout=30)  # both have drawn their noise before either writes
 
 
@@ -153,7 +153,7 @@ class Failing:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def exact(self, version: Path, plan: object, limits: object) -> list[tuple[object, ...]]:
+    def units(self, version: Path, plan: object, limits: object) -> NoReturn:
         raise self.error
 
 

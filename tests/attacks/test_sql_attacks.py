@@ -57,11 +57,11 @@ class Versions:
 
 def answer(version: Path, plan: Plan, epsilon: float, finish: Finish | None = None) -> Answer:
     engine, loss = DuckEngine(), price(epsilon, 1e-6, selects_keys=plan.selects_keys)
-    cells = engine.exact(version, plan, SMALL)
-    if finish is not None:
-        return release(plan, cells, loss, finish)
-    with engine.finishing(SMALL) as own:
-        return release(plan, cells, loss, own)
+    with engine.units(version, plan, SMALL) as units:
+        if finish is not None:
+            return release(plan, units, loss, finish)
+        with engine.finishing(SMALL) as own:
+            return release(plan, units, loss, own)
 
 
 @pytest.fixture(scope="module")
@@ -204,8 +204,8 @@ def test_sums_beyond_sixty_four_bits_are_numbers(versions: Versions) -> None:
 
 def faults(version: Path, limits: Limits, sql: str = "SELECT city, avg(amount) FROM visits GROUP BY city") -> Fault:
     plan = compile_query(sql, city.FACTS)
-    with pytest.raises(Fault) as caught:
-        DuckEngine().exact(version, plan, limits)
+    with pytest.raises(Fault) as caught, DuckEngine().units(version, plan, limits) as units:
+        units.weights() if plan.selects_keys else units.totals(plan.measured, plan.grid())
     return caught.value
 
 
@@ -395,7 +395,7 @@ def test_no_text_stalls_the_gate(name: str) -> None:
     """Seconds of processor time at most, never a crash: the gate runs in the API, before anything is paid."""
     start = time.process_time()
     plan = compiled(STALLING[name], city.FACTS)
-    assert plan is None or len(plan.exact_sql) < 2**21
+    assert plan is None or len(plan.rows_sql) < 2**21
     assert time.process_time() - start < 20
 
 

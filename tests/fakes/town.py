@@ -15,10 +15,11 @@ from pathlib import Path
 
 import duckdb
 
-from compute.engines.duckdb import DuckEngine
+from compute.engines.duckdb import DuckEngine, opened
+from compute.engines.units import SqlUnits
 from compute.ports import Limits
 from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, PrivacyUnit, TableFacts
-from privacy.sql.plan import Cell, Plan
+from privacy.sql.plan import Aggregate, Cell, Plan, Units
 
 CITIES = ("东", "西", "南")
 DEPTS = ("内", "外")
@@ -99,13 +100,19 @@ _KINDS = {"fee": "INTEGER", "amount": "DECIMAL(18, 2)", "score": "DECIMAL(9, 2)"
 def write(path: Path, persons: Persons, neighbour: Persons = (), numbers: Sequence[int] | None = None) -> Path:
     """The version file of `visits` and `neighbour`, in which person i of `neighbour` has number `numbers[i]`."""
     path.unlink(missing_ok=True)
-    columns = (("_uid", "UINTEGER"), ("_rn", "UINTEGER"), *_STORED)
+    codes = sorted({str(row[2]) for owned in (*persons, *neighbour) for row in owned if row[2] is not None})
+    texts = {"city": _enum(CITIES), "dept": _enum(DEPTS), **({"code": _enum(codes)} if codes else {})}
+    columns = (("_uid", "UINTEGER"), ("_rn", "UINTEGER"), *((n, texts.get(n, kind)) for n, kind in _STORED))
     with duckdb.connect(path) as connection:
         _create(connection, "visits", columns, _numbered(persons, range(len(persons))))
         _create(connection, "neighbour", columns, _numbered(neighbour, numbers or range(len(neighbour))))
         _create(connection, "places", (("city", "VARCHAR"), ("tier", "TINYINT")), _PLACES)
         _create(connection, "events", (("city", "VARCHAR"), ("title", "VARCHAR"), ("place", "TINYINT")), _EVENTS)
     return path
+
+
+def _enum(values: Iterable[str]) -> str:
+    return f"ENUM ({', '.join(repr(v) for v in values)})"
 
 
 def _numbered(persons: Persons, numbers: Sequence[int]) -> list[Row]:
@@ -134,6 +141,31 @@ def _create(
         connection.execute(f"INSERT INTO {name} SELECT {marks}", [list(c) for c in held])
 
 
-def exact(path: Path, plan: Plan) -> list[Cell]:
-    """The exact cells of a plan, by the real engine."""
-    return DuckEngine().exact(path, plan, LIMITS)
+def exact(path: Path, plan: Plan, cells: Sequence[Cell] | None = None) -> list[Cell]:
+    """The exact cells of a plan, by the real engine: keys, then every statistic; cells that nobody touches are left out.
+
+    Private keys are all that have weight, or `cells`.
+    """
+    with DuckEngine().units(path, plan, LIMITS) as units:
+        return cells_of(units, plan, cells)
+
+
+def referred(path: Path, plan: Plan, cells: Sequence[Cell] | None = None) -> list[Cell]:
+    """The same by the reference text."""
+    with opened(str(path), LIMITS, read_only=True) as connection:
+        return cells_of(SqlUnits(connection, plan), plan, cells)
+
+
+def cells_of(units: Units, plan: Plan, cells: Sequence[Cell] | None = None) -> list[Cell]:
+    """Keys, then every statistic of the plan, weights included."""
+    weights: dict[Cell, int] = {}
+    if plan.selects_keys:
+        weights = {key: int(weight) for key, weight in zip(*units.weights(), strict=True)}
+    cells = cells if cells is not None else list(weights) if plan.selects_keys else plan.grid()
+    totals = [t.tolist() for t in units.totals(plan.measured, cells)]
+    found = []
+    for i, cell in enumerate(cells):
+        column = iter(totals)
+        values = (weights.get(cell, 0) if s.aggregate is Aggregate.WEIGHT else next(column)[i] for s in plan.statistics)
+        found.append((*cell, *values))
+    return [c for c in found if not plan.keys or any(c[len(plan.keys) :])]

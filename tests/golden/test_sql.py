@@ -46,12 +46,14 @@ def described(plan: Plan) -> str:
         more = f", … {len(key.domain)} in all" if key.domain and len(key.domain) > 8 else ""
         lines.append(f"{key.name} {key.kind}: {values}{more}")
     for s in plan.statistics:
-        size = f"bound² {s.bound_squared}, step {s.step}, rounds to {s.round_to}, share {s.share}"
-        lines.append(f"{s.name} {s.aggregate} [{s.label}]: {size}")
+        size = f"reach {s.reach}, bound² {s.bound_squared}, step {s.step}, rounds to {s.round_to}, share {s.share}"
+        chosen = f", {s.ratio_share} for its proportion" if s.ratio_share else ""
+        lines.append(f"{s.name} {s.aggregate} [{s.label}]: {s.value or 'rows'}, {size}{chosen}")
     for o in plan.outputs:
         origin = "key" if o.is_key else o.statistic or ("average" if o.average else "derived")
         lines.append(f"column {o.name} {o.kind}: {origin}")
-    lines += [f"exact: {plan.exact_sql}", f"finish: {plan.finish_sql}"]
+    lines += [f"bounds: chosen by the question, {plan.length_share}"] if plan.length_share else []
+    lines += [f"rows: {plan.rows_sql}", f"coded: {plan.coded_sql or 'no'}", f"finish: {plan.finish_sql}"]
     return "\n".join(lines + ([f"spread: {plan.spread_sql}"] if plan.spread_sql else []))
 
 

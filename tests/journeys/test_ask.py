@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -314,14 +315,14 @@ def test_a_question_reads_back_as_it_was_written() -> None:
 class Broken:
     """An engine that fails after it may have read everything."""
 
-    def exact(self, version: Path, plan: object, limits: object) -> list[tuple[object, ...]]:
+    def units(self, version: Path, plan: object, limits: object) -> NoReturn:
         raise Fault(private="row 17 of person p4 overflows")
 
 
 class Untouched:
     """An engine that must not be called."""
 
-    def exact(self, version: Path, plan: object, limits: object) -> list[tuple[object, ...]]:
+    def units(self, version: Path, plan: object, limits: object) -> NoReturn:
         raise AssertionError("the engine was called")
 
 

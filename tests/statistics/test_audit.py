@@ -24,10 +24,11 @@ from scipy.stats import beta
 
 from privacy.facts import Kind
 from privacy.loss import Loss, price
-from privacy.mechanisms import add_noise, scale
+from privacy.mechanisms import noisy_cells, scale
 from privacy.sql.compile import compile_query
 from privacy.sql.plan import Cell, Key, Plan
 from tests.fakes import town
+from tests.fakes.units import Given
 
 ALARM = 1e-6
 TRAINING, MEASURED = 2_000, 8_000
@@ -100,7 +101,8 @@ def draws(plan: Plan, exact: Exact, loss: Loss, count: int) -> list[Draw]:
     """What `count` askings of the plan would draw: one call in which a further key numbers the askings."""
     domain = None if plan.selects_keys else tuple(range(count))
     copied = replace(plan, keys=(*plan.keys, Key(name="copy", kind=Kind.INTEGER, domain=domain)))
-    noisy = add_noise(copied, [(*key, i, *values) for key, values in exact.items() for i in range(count)], loss)
+    given = Given(copied, [(*key, i, *values) for key, values in exact.items() for i in range(count)])
+    _, noisy = noisy_cells(copied, given, loss)
     found: list[Draw] = [{} for _ in range(count)]
     for (*key, i), values in zip(noisy.keys, noisy.values, strict=True):
         found[i][tuple(key)] = values  # type: ignore[call-overload]

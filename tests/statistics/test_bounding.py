@@ -6,9 +6,9 @@ No noise is drawn and nothing is random: no true claim can fail (false-alarm rat
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 
@@ -16,15 +16,16 @@ import duckdb
 import pytest
 
 from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, PrivacyUnit, TableFacts
-from privacy.sql.bound import FINE, TOTAL, WEIGHT_ONE
+from privacy.sql.bound import TOTAL, WEIGHT_ONE
 from privacy.sql.compile import compile_query
-from privacy.sql.plan import Plan
+from privacy.sql.plan import Aggregate, Cell, Plan
 from tests.fakes import town
 
 SLOTS = 200
 REACH = 2**42
 
 Vector = Sequence[int]
+Ask = Callable[[Path, Plan], list[Cell]]
 
 
 def facts_of(max_rows: int, reach: int) -> DatasetFacts:
@@ -53,23 +54,25 @@ def write(path: Path, worlds: Sequence[Vector]) -> Path:
     return path
 
 
-def clipped_by_engine(path: Path, plan: Plan) -> dict[int, list[tuple[int, ...]]]:
-    """What DuckDB makes of each world's vectors: for each slot in order, the statistics."""
+def clipped(path: Path, plan: Plan, ask: Ask) -> dict[int, list[tuple[int, ...]]]:
+    """What an engine makes of each world's vectors: for each slot that has rows, in order, the statistics."""
     found: dict[int, list[tuple[int, ...]]] = {}
-    for world, _, *values in sorted(town.exact(path, plan)):  # type: ignore[type-var]
-        found.setdefault(world, []).append(tuple(values))  # type: ignore[arg-type]
+    for world, slot, *values in ask(path, plan):
+        cells = found.setdefault(int(str(world)), [(0,) * len(values)] * SLOTS)
+        cells[int(str(slot))] = tuple(values)  # type: ignore[arg-type]
     return found
 
 
-def possible_clips(vector: Vector, bound_squared: int) -> Iterator[list[int]]:
-    """The vector itself within the bound; beyond it, scaled by the exact factor or by the one below."""
+def is_clip_of(made: Vector, vector: Vector, bound_squared: int) -> bool:
+    """The vector itself within the bound; beyond it, no longer than the bound and each coordinate very near its place."""
     square = sum(c * c for c in vector)
     if square <= bound_squared:
-        yield list(vector)
-        return
-    exact = math.isqrt(FINE**2 * bound_squared // square)
-    for factor in (exact, exact - 1):
-        yield [abs(c) * factor // FINE * (1 if c >= 0 else -1) for c in vector]
+        return list(made) == list(vector)
+    if sum(c * c for c in made) > bound_squared * (1 + Fraction(1, 2**27)):
+        return False
+    length = math.isqrt(bound_squared * 2**80 // square)  # B/|x| times 2^40
+    room = [2 + abs(c) // 2**27 for c in vector]
+    return all(abs(m - c * length / 2**40) < r for m, c, r in zip(made, vector, room, strict=True))
 
 
 def adversarial(bound: int) -> list[Vector]:
@@ -106,68 +109,66 @@ def adversarial(bound: int) -> list[Vector]:
     return [[max(-bound, min(bound, c)) for c in v] for v in vectors]
 
 
+@pytest.mark.parametrize("ask", [town.exact, town.referred])
 @pytest.mark.parametrize(("max_rows", "reach"), [(1, REACH), (1, 2**31 - 1), (1, 1_000_003), (7, 999), (1, 1)])
-def test_sums_are_clipped_as_exact_integers_are(tmp_path: Path, max_rows: int, reach: int) -> None:
-    """Every vector comes back as scaled by the exact factor or by the one below it, and never longer than the bound."""
+def test_sums_are_clipped_as_exact_integers_are(tmp_path: Path, max_rows: int, reach: int, ask: Ask) -> None:
+    """Every vector comes back as exact arithmetic scales it, and never longer than the bound."""
     plan = compile_query(
         "SELECT world, slot, sum(value) AS s FROM vectors GROUP BY world, slot", facts_of(max_rows, reach)
     )
     statistic = plan.statistics[0]
-    up = int(statistic.round_to / statistic.step)
     assert statistic.round_to == 1
-    assert statistic.bound_squared == (max_rows * reach * up) ** 2
+    assert statistic.bound_squared == (max_rows * reach * statistic.up) ** 2
     worlds = adversarial(reach)
-    path = write(tmp_path / "version.duckdb", worlds)
-    found = clipped_by_engine(path, plan)
+    found = clipped(write(tmp_path / "version.duckdb", worlds), plan, ask)
     for world, vector in enumerate(worlds):
-        made = [s for (s,) in found[world]]
-        assert sum(c * c for c in made) <= statistic.bound_squared
-        assert made in list(possible_clips([c * up for c in vector], statistic.bound_squared)), vector
+        made = [s for (s,) in found.get(world, [(0,)] * SLOTS)]
+        whole = [c * statistic.up for c in vector] + [0] * (SLOTS - len(vector))
+        assert is_clip_of(made, whole, statistic.bound_squared), vector
 
 
-def test_counts_and_persons_are_clipped_as_exact_integers_are(tmp_path: Path) -> None:
-    """One row in each of n cells, for n from 1 to all: for counts by rows and for counts of persons."""
+@pytest.mark.parametrize("ask", [town.exact, town.referred])
+def test_counts_and_persons_are_clipped_together(tmp_path: Path, ask: Ask) -> None:
+    """One row in each of n cells, for n from 1 to all: rows and persons keep one joint length, and one proportion."""
     sql = "SELECT world, slot, count(*) AS n, count(DISTINCT person_id) AS p FROM vectors GROUP BY world, slot"
-    for max_rows in (1, 5, 40):
+    for max_rows in (1, 5, 31):
         plan = compile_query(sql, facts_of(max_rows, 1))
-        rows, persons = plan.statistics
         assert [s.bound_squared * s.step**2 for s in plan.statistics] == [max_rows**2, max_rows]
         worlds = [[0] * n for n in range(1, SLOTS + 1)]
-        found = clipped_by_engine(write(tmp_path / f"{max_rows}.duckdb", worlds), plan)
+        found = clipped(write(tmp_path / f"{max_rows}.duckdb", worlds), plan, ask)
         for world, vector in enumerate(worlds):
-            for i, statistic in enumerate((rows, persons)):
-                made, one = [c[i] for c in found[world]], int(1 / statistic.step)
-                assert sum(c * c for c in made) <= statistic.bound_squared
-                assert made in list(possible_clips([one] * len(vector), statistic.bound_squared))
+            n = len(vector)
+            r = sum(s.share * n * s.up**2 / Fraction(s.bound_squared) for s in plan.statistics)
+            made = found[world]
+            joint = sum(
+                s.share * c[i] ** 2 / Fraction(s.bound_squared) for c in made for i, s in enumerate(plan.statistics)
+            )
+            assert joint <= 1 + Fraction(1, 2**27)
+            assert joint >= min(r, 1) - Fraction(1, 10**4)
+            rows, persons = (s.up for s in plan.statistics)
+            assert all(abs(c[0] * persons - c[1] * rows) <= rows + persons for c in made)
+            assert made[n:] == [(0, 0)] * (SLOTS - n)
 
 
-def test_weights_of_a_person_never_pass_one() -> None:
-    """m · floor(2^20 / sqrt(m))² <= 2^40 for every m from 1 to 65,536, with the plan's own text in DuckDB."""
-    plan = compile_query("SELECT value, count(*) AS n FROM vectors GROUP BY value", facts_of(2**20, REACH))
-    assert plan.max_keys == 2**16
-    texts = re.findall(r"CAST\(floor\(\d+ / sqrt\(least\(m, \d+\)\)\) AS BIGINT\)", plan.exact_sql)
-    assert len(texts) == 1
-    with duckdb.connect() as connection:
-        weights = connection.execute(f"SELECT m, {texts[0]} FROM range(1, 70000) AS numbers(m)").fetchall()
-    assert len(weights) == 69_999
-    for m, weight in weights:
-        assert weight == math.isqrt(WEIGHT_ONE**2 // min(m, 2**16))
-        assert min(m, 2**16) * weight**2 <= WEIGHT_ONE**2
+@pytest.mark.parametrize("ask", [town.exact, town.referred])
+def test_weights_of_a_person_never_pass_one(tmp_path: Path, ask: Ask) -> None:
+    """m · floor(2^20 / sqrt(m))² <= 2^40 for every m that has a say; one key more and it has none."""
+    facts = facts_of(2**20, REACH)
+    plan = compile_query("SELECT world, value, count(*) AS n FROM vectors GROUP BY world, value", facts)
+    place = 2 + next(i for i, s in enumerate(plan.statistics) if s.aggregate is Aggregate.WEIGHT)
+    assert plan.max_keys == 256
+    worlds = [list(range(m)) for m in range(1, 259)]
+    found: dict[object, list[int]] = {}
+    for cell in ask(write(tmp_path / "version.duckdb", worlds), plan):
+        found.setdefault(cell[0], []).append(int(str(cell[place])))
+    assert {w: set(weights) for w, weights in found.items()} == {
+        m - 1: {math.isqrt(WEIGHT_ONE**2 // m)} for m in range(1, 257)
+    }
+    assert all(sum(weight**2 for weight in weights) <= WEIGHT_ONE**2 for weights in found.values())
 
 
-def test_a_person_with_too_many_private_keys_keeps_the_most_allowed(tmp_path: Path) -> None:
-    """70,000 keys of one person: 65,536 are kept, and their weights are no longer than one."""
-    path = tmp_path / "version.duckdb"
-    with duckdb.connect(path) as connection:
-        columns = "0::UINTEGER AS _uid, r::UINTEGER AS _rn, 0::BIGINT AS world, 0::BIGINT AS slot, r::BIGINT AS value"
-        connection.execute(f"CREATE TABLE vectors AS SELECT {columns} FROM range(70000) AS rows(r)")
-    plan = compile_query("SELECT value, count(*) AS n FROM vectors GROUP BY value", facts_of(2**20, REACH))
-    cells = town.exact(path, plan)
-    assert len(cells) == 2**16
-    assert sum(int(str(c[2])) ** 2 for c in cells) <= plan.statistics[1].bound_squared
-
-
-def test_totals_end_where_sixty_two_bits_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ask", [town.exact, town.referred])
+def test_totals_end_where_sixty_two_bits_do(tmp_path: Path, ask: Ask) -> None:
     """A million persons at the longest reach: the total stops at ±2^62 and nothing fails."""
     path = tmp_path / "version.duckdb"
     with duckdb.connect(path) as connection:
@@ -180,4 +181,4 @@ def test_totals_end_where_sixty_two_bits_do(tmp_path: Path) -> None:
         ("SELECT sum(value) AS s FROM vectors WHERE world = 1", [(-TOTAL,)]),
         ("SELECT sum(value) AS s FROM vectors", [(0,)]),
     ):
-        assert sorted(town.exact(path, compile_query(sql, facts_of(1, REACH)))) == expected  # type: ignore[type-var]
+        assert ask(path, compile_query(sql, facts_of(1, REACH))) == expected

@@ -11,6 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from statistics import NormalDist
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,6 +36,7 @@ from privacy.mechanisms import (
 )
 from privacy.sql.bound import WEIGHT_ONE
 from privacy.sql.plan import Aggregate, Plan, SmallTable, Statistic
+from tests.fakes.units import Given
 from tests.fakes.ward import FACTS, plan, refusal
 
 #: So much that noise vanishes beside the lattice: exact values come out.
@@ -76,7 +78,7 @@ def test_sigma_is_rounded_against_the_asker(square, rho, parts):
     sigma = Fraction(scale(statistic, Loss(rho)))
     exact_rho = Fraction(square) / (2 * sigma**2)
     paid = Fraction(rho, RHO_UNIT) / parts
-    assert paid * (1 - Fraction(1, 10**8)) <= exact_rho <= paid
+    assert paid * (1 - Fraction(1, 10**7)) <= exact_rho <= paid
 
 
 def test_the_noise_multiplier_of_the_literature():
@@ -97,7 +99,7 @@ def test_more_rho_is_less_noise_and_a_larger_bound_is_more(rho, factor):
 
 
 def test_a_price_of_zero_draws_nothing():
-    problem = refusal(lambda: release(COUNT, [lattice(COUNT, 5)], Loss(), copying(COUNT)), "fault")
+    problem = refusal(lambda: release(COUNT, Given(COUNT, [lattice(COUNT, 5)]), Loss(), copying(COUNT)), "fault")
     assert problem.private == "a question was priced at rho 0"
     refusal(lambda: preview(COUNT, Loss(0, 5)), "fault")
 
@@ -105,14 +107,16 @@ def test_a_price_of_zero_draws_nothing():
 def test_a_draw_that_opendp_prices_higher_is_a_fault(monkeypatch):
     true_scale = mechanisms.scale
     monkeypatch.setattr(mechanisms, "scale", lambda s, loss: true_scale(s, loss) * 0.999)
-    problem = refusal(lambda: release(COUNT, [lattice(COUNT, 5)], ONE, copying(COUNT)), "fault")
+    problem = refusal(lambda: release(COUNT, Given(COUNT, [lattice(COUNT, 5)]), ONE, copying(COUNT)), "fault")
     assert problem.private == "OpenDP prices s0 above its share"
 
 
-@pytest.mark.parametrize("value", [1.5, "5", None, Decimal(3)])
-def test_a_statistic_that_is_no_integer_is_a_fault(value):
-    problem = refusal(lambda: release(COUNT, [(value,)], PLENTY, copying(COUNT)), "fault")
-    assert str(value) not in problem.say("en")
+@pytest.mark.parametrize(
+    "totals", [np.array([1.5]), np.array([[1]]), np.array([], np.int64), np.array([1], np.int32), np.array([None])]
+)
+def test_totals_that_are_not_one_integer_a_cell_are_a_fault(totals):
+    problem = refusal(lambda: add_noise(COUNT, [()], [totals], PLENTY), "fault")
+    assert problem.private == "the engine returned totals that are not one integer a cell"
 
 
 # ── half_width and preview ──
@@ -151,7 +155,7 @@ def test_an_average_of_more_rows_is_sharper():
 
 def test_the_public_grid_is_whole_in_order_and_zero_where_nobody_is():
     exact = [("西", *lattice(BY_CITY, 7, "12.34"))]
-    answer = release(BY_CITY, exact, PLENTY, copying(BY_CITY))
+    answer = release(BY_CITY, Given(BY_CITY, exact), PLENTY, copying(BY_CITY))
     assert answer.rows == (("东", 0, 0.0), ("西", 7, 12.34))
     assert (answer.suppressed, answer.threshold, answer.loss) == (0, None, PLENTY)
 
@@ -159,41 +163,35 @@ def test_the_public_grid_is_whole_in_order_and_zero_where_nobody_is():
 def test_the_grid_of_several_keys_is_their_product_null_last():
     found = plan("SELECT urgent, level, rate, count(*) FROM visits GROUP BY urgent, level, rate")
     exact = [(None, 3, 0.25, *lattice(found, 4)), (True, 1, Decimal("1.00"), *lattice(found, 9))]
-    rows = release(found, exact, PLENTY, copying(found)).rows
+    rows = release(found, Given(found, exact), PLENTY, copying(found)).rows
     assert [row[:3] for row in rows] == [(u, n, r) for u in (False, True, None) for n in (1, 2, 3) for r in (0.25, 1.0)]
     assert {row[:3]: row[3] for row in rows if row[3]} == {(None, 3, 0.25): 4, (True, 1, 1.0): 9}
 
 
 def test_keys_outside_the_grid_are_never_shown():
-    answer = release(BY_CITY, [("南", *lattice(BY_CITY, 99, 99))], PLENTY, copying(BY_CITY))
+    answer = release(BY_CITY, Given(BY_CITY, [("南", *lattice(BY_CITY, 99, 99))]), PLENTY, copying(BY_CITY))
     assert [row[0] for row in answer.rows] == ["东", "西"]
     assert [row[1] for row in answer.rows] == [0, 0]
 
 
-def test_large_integer_keys_are_told_apart_beyond_what_a_double_holds():
-    key = replace(BY_CITY.keys[0], kind=Kind.INTEGER, domain=(2**53, 2**53 + 1))
-    found = replace(BY_CITY, keys=(key,))
-    noisy = add_noise(found, [(2**53 + 1, *lattice(found, 5, 0))], PLENTY)
-    assert noisy.keys == [(2**53,), (2**53 + 1,)]
-    assert [round(v[0] * found.statistics[0].step) for v in noisy.values] == [0, 5]
-
-
 def test_a_question_without_keys_has_one_row_even_of_nothing():
-    assert release(COUNT, [], PLENTY, copying(COUNT)).rows == ((0,),)
+    assert release(COUNT, Given(COUNT, []), PLENTY, copying(COUNT)).rows == ((0,),)
 
 
 def test_noise_is_drawn_for_empty_cells_too():
-    drawn = {release(BY_CITY, [], ONE, copying(BY_CITY)).rows[0][1] for _ in range(40)}
+    drawn = {release(BY_CITY, Given(BY_CITY, []), ONE, copying(BY_CITY)).rows[0][1] for _ in range(40)}
     assert len(drawn) > 5  # forty draws at sigma 28 agree this far with probability below 1e-30
 
 
 def test_long_vectors_are_drawn_in_pieces_in_order_and_each_cell_alone(monkeypatch):
     monkeypatch.setattr(mechanisms, "PIECE", 4)
     found = plan("SELECT urgent, level, rate, count(*) FROM visits GROUP BY urgent, level, rate")
-    keys = add_noise(found, [], PLENTY).keys
-    exact = [(*key, *lattice(found, i * 1_000)) for i, key in enumerate(keys)]
-    assert [row[3] for row in release(found, exact, PLENTY, copying(found)).rows] == [i * 1_000 for i in range(18)]
-    noise = {n - e[3] for (n,), e in zip(add_noise(found, exact, ONE).values, exact, strict=True)}
+    exact = [(*key, *lattice(found, i * 1_000)) for i, key in enumerate(found.grid())]
+    assert [row[3] for row in release(found, Given(found, exact), PLENTY, copying(found)).rows] == [
+        i * 1_000 for i in range(18)
+    ]
+    totals = np.array([e[3] for e in exact], np.int64)
+    noise = {n - e[3] for (n,), e in zip(add_noise(found, found.grid(), [totals], ONE).values, exact, strict=True)}
     assert len(noise) == 18  # two of 18 draws agree with probability below 1e-5: sigma is above 2^22 lattice units
 
 
@@ -209,22 +207,22 @@ def test_a_private_key_is_shown_only_when_enough_units_hold_it():
     few = price(1.0, 1e-7, selects_keys=True)
     limit = threshold(BY_DEPT.statistics[1], BY_DEPT.max_keys, few)
     enough = math.ceil(2 * limit / WEIGHT_ONE)
-    answer = release(BY_DEPT, weights(enough, 1, enough), few, copying(BY_DEPT))
+    answer = release(BY_DEPT, Given(BY_DEPT, weights(enough, 1, enough)), few, copying(BY_DEPT))
     assert [row[0] for row in answer.rows] == ["d0", "d2"]
     assert answer.threshold == limit
     assert answer.suppressed == 0
-    assert release(BY_DEPT, weights(1, 1), few, copying(BY_DEPT)).rows == ()
-    assert release(BY_DEPT, [], few, copying(BY_DEPT)).rows == ()
+    assert release(BY_DEPT, Given(BY_DEPT, weights(1, 1)), few, copying(BY_DEPT)).rows == ()
+    assert release(BY_DEPT, Given(BY_DEPT, []), few, copying(BY_DEPT)).rows == ()
 
 
 def test_a_key_is_shown_from_the_threshold_on():
     limit = math.ceil(threshold(BY_DEPT.statistics[1], BY_DEPT.max_keys, PLENTY))
     at, below = (("at", *lattice(BY_DEPT, 5, limit)), ("below", *lattice(BY_DEPT, 5, limit - 1)))
-    assert release(BY_DEPT, [at, below], PLENTY, copying(BY_DEPT)).rows == (("at", 5),)
+    assert release(BY_DEPT, Given(BY_DEPT, [at, below]), PLENTY, copying(BY_DEPT)).rows == (("at", 5),)
 
 
 def test_private_keys_priced_without_delta_are_a_fault():
-    problem = refusal(lambda: release(BY_DEPT, weights(99), Loss(RHO_UNIT), copying(BY_DEPT)), "fault")
+    problem = refusal(lambda: release(BY_DEPT, Given(BY_DEPT, weights(99)), Loss(RHO_UNIT), copying(BY_DEPT)), "fault")
     assert problem.private == "private keys were priced without delta"
 
 
@@ -287,7 +285,7 @@ def test_the_upper_quantile_moves_up_when_the_library_is_low(monkeypatch):
 def test_public_cells_of_too_few_units_keep_their_key_and_lose_their_values():
     found = plan("SELECT city, count(*), sum(age) FROM visits GROUP BY city", LEAST)
     exact = [("东", *lattice(found, 30, 900, 10)), ("西", *lattice(found, 30, 900, 9))]
-    answer = release(found, exact, PLENTY, copying(found))
+    answer = release(found, Given(found, exact), PLENTY, copying(found))
     assert answer.rows == (("东", 30, 900), ("西", None, None))
     assert answer.suppressed == 1
     assert answer.intervals[1] == (None, None, None)
@@ -297,7 +295,7 @@ def test_public_cells_of_too_few_units_keep_their_key_and_lose_their_values():
 def test_private_cells_of_too_few_units_vanish_without_being_counted():
     found = plan("SELECT dept, count(*) FROM visits GROUP BY dept", LEAST)
     enough, few = (("a", *lattice(found, 9, 10, 10**3 * WEIGHT_ONE)), ("b", *lattice(found, 9, 9, 10**3 * WEIGHT_ONE)))
-    answer = release(found, [enough, few], PLENTY, copying(found))
+    answer = release(found, Given(found, [enough, few]), PLENTY, copying(found))
     assert answer.rows == (("a", 9),)
     assert answer.suppressed == 0
     assert answer.threshold is not None
@@ -305,7 +303,7 @@ def test_private_cells_of_too_few_units_vanish_without_being_counted():
 
 def test_the_minimum_looks_at_noisy_units_never_at_exact_ones():
     found = plan("SELECT count(DISTINCT person_id) FROM visits", LEAST)
-    withheld = {release(found, [lattice(found, 10)], ONE, copying(found)).suppressed for _ in range(60)}
+    withheld = {release(found, Given(found, [lattice(found, 10)]), ONE, copying(found)).suppressed for _ in range(60)}
     assert withheld == {0, 1}  # a side is missed with probability 2^-59
 
 
@@ -347,14 +345,14 @@ def test_published_values_are_multiples_of_the_rounding_halves_up(step, round_to
 def test_the_noisy_table_carries_typed_keys():
     found = plan("SELECT count(*) FROM visits GROUP BY city, level, rate, urgent, date_trunc('year', day), at")
     tables = []
-    release(found, [], PLENTY, lambda sql, given: tables.append(given["noisy"]) or [])
+    release(found, Given(found, []), PLENTY, lambda sql, given: tables.append(given["noisy"]) or [])
     assert [kind for _, kind in tables[0].columns] == [
         "BIGINT", "VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMP", "BIGINT", "BIGINT",
     ]  # fmt: skip
 
 
 def test_columns_carry_their_noise():
-    answer = release(BY_CITY, [], ONE, copying(BY_CITY))
+    answer = release(BY_CITY, Given(BY_CITY, []), ONE, copying(BY_CITY))
     assert answer.columns == (
         Column(name="city", kind=Kind.TEXT, is_key=True, noise=None),
         Column(
@@ -373,7 +371,7 @@ def test_columns_carry_their_noise():
 
 
 def test_a_statistic_s_interval_is_its_value_plus_minus_half_a_width():
-    answer = release(BY_CITY, [("东", *lattice(BY_CITY, 500, 100))], ONE, copying(BY_CITY))
+    answer = release(BY_CITY, Given(BY_CITY, [("东", *lattice(BY_CITY, 500, 100))]), ONE, copying(BY_CITY))
     half = half_width(BY_CITY.statistics[0], ONE)
     for row, intervals in zip(answer.rows, answer.intervals, strict=True):
         assert intervals[0] is None
@@ -398,7 +396,9 @@ def two_finishes(shown: list[tuple[object, ...]], spread: list[tuple[object, ...
 
 def test_a_derived_column_takes_its_interval_from_the_redrawn_noise():
     shown = [(1, "西", 20, 33.5, True, "西!"), (0, "东", 4, 30.0, True, "东!")]
-    answer = release(DERIVED, [], ONE, two_finishes(shown, [(0, 29.0, 31.0), (1, 33.0, 34.0000000000001)]))
+    answer = release(
+        DERIVED, Given(DERIVED, []), ONE, two_finishes(shown, [(0, 29.0, 31.0), (1, 33.0, 34.0000000000001)])
+    )
     assert answer.rows == (("西", 20, 33.5, True, "西!"), ("东", 4, 30.0, True, "东!"))
     assert answer.intervals[0][2] == (33.0, 34.0), "the digits that floating point invents are not shown"
     assert answer.intervals[1][2] == (29.0, 31.0)
@@ -413,7 +413,7 @@ def test_a_derived_column_takes_its_interval_from_the_redrawn_noise():
 
 @pytest.mark.parametrize("spread", [[], [(0, None, None)], [(0, 1.0, None)], [(7, 1.0, 2.0)]])
 def test_without_a_finite_spread_there_is_no_interval(spread):
-    answer = release(DERIVED, [], ONE, two_finishes([(0, "东", 4, 30.0, True, "东!")], spread))
+    answer = release(DERIVED, Given(DERIVED, []), ONE, two_finishes([(0, "东", 4, 30.0, True, "东!")], spread))
     assert answer.intervals[0][2] is None
 
 
@@ -423,7 +423,9 @@ def test_without_a_finite_spread_there_is_no_interval(spread):
      (date(2024, 1, 1), date(2024, 1, 1))],
 )  # fmt: skip
 def test_values_that_are_none_are_not_shown_and_have_no_interval(value, shown):
-    answer = release(DERIVED, [], ONE, two_finishes([(0, "东", 4, value, True, "东!")], [(0, 29.0, 31.0)]))
+    answer = release(
+        DERIVED, Given(DERIVED, []), ONE, two_finishes([(0, "东", 4, value, True, "东!")], [(0, 29.0, 31.0)])
+    )
     assert answer.rows[0][2] == shown
     assert (answer.intervals[0][2] is None) == (shown is None)
 
@@ -431,7 +433,7 @@ def test_values_that_are_none_are_not_shown_and_have_no_interval(value, shown):
 def test_the_redrawn_noise_is_the_same_every_time_and_stratified():
     one, two = {}, {}
     for seen in (one, two):
-        release(DERIVED, [], ONE, two_finishes([], [], seen))
+        release(DERIVED, Given(DERIVED, []), ONE, two_finishes([], [], seen))
     assert one["normals"] is two["normals"]
     assert one["scales"].rows == [tuple(value_scale(s, ONE) for s in DERIVED.statistics)]
     names = [s.name for s in DERIVED.statistics]
@@ -460,6 +462,6 @@ def test_weights_are_never_published():
         names.append([(n, row[-1]) for n, _ in tables["noisy"].columns[-1:] for row in tables["noisy"].rows])
         return []
 
-    release(BY_DEPT, weights(10**4), PLENTY, finish)
+    release(BY_DEPT, Given(BY_DEPT, weights(10**4)), PLENTY, finish)
     assert names == [[("s1", 0)]]
     assert BY_DEPT.statistics[1].aggregate is Aggregate.WEIGHT

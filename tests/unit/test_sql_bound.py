@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -12,24 +13,32 @@ from hypothesis import strategies as st
 
 from privacy.facts import Kind
 from privacy.sql.bound import (
+    CHOOSE_FROM,
     FINE,
+    LENGTH,
     MAX_REACH,
+    RATIOS,
+    SHRINK,
+    SLACK,
     WEIGHT_ONE,
+    WITHIN,
     Measure,
     merged,
-    refinement,
+    refined,
     statistics,
     sum_measure,
 )
 from privacy.sql.plan import Aggregate
+from privacy.sql.reference import factors
 from privacy.sql.resolve import MAX_UNIT_ROWS
 from privacy.sql.terms import Term
-from tests.fakes.ward import plan
+from tests.fakes.ward import FACTS, plan
 
 quick = settings(max_examples=50, deadline=None)
 COUNT = Measure(aggregate=Aggregate.COUNT, row="", label="COUNT(*)")
 UNITS = Measure(aggregate=Aggregate.UNITS, row="", label="units")
 WEIGHT = Measure(aggregate=Aggregate.WEIGHT, row="", label="keys")
+SOME = Measure(aggregate=Aggregate.SUM, row="x", label="SUM(x)")
 reaches = st.builds(
     lambda reach, step: Measure(aggregate=Aggregate.SUM, row="x", label="SUM(x)", reach=reach, step=step),
     st.integers(1, 10**9),
@@ -51,7 +60,7 @@ def splits(rows: int, cells: int):
 def test_no_way_to_spend_the_rows_passes_the_bound_and_one_reaches_it(rows, cells):
     value = Measure(aggregate=Aggregate.SUM, row="x", label="", reach=7)
     for measure, contribution in ((COUNT, lambda n: n), (value, lambda n: 7 * n), (UNITS, lambda n: min(n, 1))):
-        (found,) = statistics([measure], max_rows=rows, cells=cells)
+        ((found,), _) = statistics([measure], max_rows=rows, cells=cells)
         up = int(measure.step / found.step)
         longest = max(sum((up * contribution(n)) ** 2 for n in split) for split in splits(rows, cells))
         assert longest == found.bound_squared, measure.aggregate
@@ -59,7 +68,7 @@ def test_no_way_to_spend_the_rows_passes_the_bound_and_one_reaches_it(rows, cell
 
 def test_units_are_bounded_by_the_cells_and_by_the_rows():
     def bound(cells: int | None) -> Fraction:
-        (found,) = statistics([UNITS], max_rows=50, cells=cells)
+        ((found,), _) = statistics([UNITS], max_rows=50, cells=cells)
         return found.bound_squared * found.step**2
 
     assert [bound(cells) for cells in (0, 1, 7, 50, 1000, None)] == [1, 1, 7, 50, 50, 50]
@@ -68,7 +77,7 @@ def test_units_are_bounded_by_the_cells_and_by_the_rows():
 @quick
 @given(st.integers(1, 2**16))
 def test_weights_of_a_unit_never_pass_one(keys):
-    (found,) = statistics([WEIGHT], max_rows=keys, cells=None)
+    ((found,), _) = statistics([WEIGHT], max_rows=keys, cells=None)
     assert found.bound_squared == WEIGHT_ONE**2
     assert found.step == 1
     assert keys * math.floor(WEIGHT_ONE / math.sqrt(keys)) ** 2 <= found.bound_squared
@@ -79,9 +88,8 @@ def test_weights_of_a_unit_never_pass_one(keys):
     st.one_of(reaches, st.just(COUNT), st.just(UNITS)), st.integers(1, 10**4), st.one_of(st.none(), st.integers(1, 99))
 )
 def test_the_lattice_is_refined_just_enough(measure, max_rows, cells):
-    up = refinement(measure, max_rows, cells)
-    (found,) = statistics([measure], max_rows=max_rows, cells=cells)
-    bound = math.isqrt(found.bound_squared)
+    ((found,), _) = statistics([measure], max_rows=max_rows, cells=cells)
+    bound, up = math.isqrt(found.bound_squared), found.up
     assert up.bit_count() == 1
     assert (found.step, found.round_to) == (measure.step / up, measure.step)
     assert bound >= FINE - up
@@ -89,15 +97,17 @@ def test_the_lattice_is_refined_just_enough(measure, max_rows, cells):
 
 
 @quick
-@given(st.lists(st.sampled_from([COUNT, UNITS, WEIGHT]), min_size=1, max_size=40))
-def test_shares_add_up_to_the_whole_question(measures):
-    found = statistics(measures, max_rows=3, cells=None)
-    assert sum(s.share for s in found) == 1
+@given(st.lists(st.sampled_from([COUNT, UNITS, SOME]), min_size=1, max_size=39, unique=True), st.booleans())
+def test_shares_add_up_to_the_whole_question(measures, selects):
+    measures += [WEIGHT] * selects
+    for rows in (3, CHOOSE_FROM):
+        found, length = statistics(measures, max_rows=rows, cells=None)
+        assert sum(s.share + s.ratio_share for s in found) + length == 1
     assert [s.name for s in found] == [f"s{i}" for i in range(len(measures))]
 
 
 def test_no_measure_is_no_statistic():
-    assert statistics([], max_rows=3, cells=1) == ()
+    assert statistics([], max_rows=3, cells=1) == ((), 0)
 
 
 bounds = st.tuples(st.fractions(-(10**9), 10**9, max_denominator=1000), st.fractions(0, 10**9, max_denominator=1000))
@@ -113,7 +123,7 @@ def test_a_sum_s_lattice_holds_the_range_and_keeps_a_unit_within_reach(ends, ste
     assert found.step > 0
     assert all(abs(end - found.offset) <= found.reach for end in (first, last))
     assert found.reach * max_rows <= MAX_REACH + max_rows
-    if centred:
+    if centred and (max_rows < CHOOSE_FROM or not first <= 0 <= last):
         assert found.reach <= (last - first) / 2 + 1, "centring halves the reach"
     else:
         assert found.offset == 0
@@ -161,17 +171,34 @@ def test_an_integer_on_a_fine_lattice_is_rounded_like_a_number():
     assert "round(CAST(x AS DOUBLE) * 2 / 1)" in found.row
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.integers(-MAX_REACH, MAX_REACH), min_size=1, max_size=12), st.integers(1, MAX_REACH))
-def test_the_clip_in_integers_never_passes_the_bound(cells, bound):
-    """Point 3 of the module's argument, with the operations as the exact query writes them."""
-    square = bound * bound
-    q = sum(c * c for c in cells)
-    if q <= square:
-        return
-    factor = math.floor(FINE * math.sqrt(float(square) / float(max(q, 1))) * (1 - 2.0**-40))
-    shrunk = [math.trunc(Fraction(c * factor, FINE)) for c in cells]
-    assert sum(c * c for c in shrunk) <= square
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(-MAX_REACH, MAX_REACH), min_size=2, max_size=2), min_size=1, max_size=12),
+    st.lists(st.integers(1, MAX_REACH), min_size=2, max_size=2),
+    st.integers(1, 39),
+)
+def test_the_joint_clip_never_passes_the_bound(cells, bounds, parts):
+    """Points 2 and 3 of the module's argument, with the operations as engines do them and exact fractions to judge them."""
+    two = [replace(statistics([SOME], max_rows=1, cells=1)[0][0], share=Fraction(p, 40)) for p in (parts, 40 - parts)]
+    two = [
+        refined(replace(s, bound_squared=MAX_REACH**2, step=s.round_to), b) for s, b in zip(two, bounds, strict=True)
+    ]
+    r = 0.0
+    for cell in cells:
+        r += sum(f * (float(c) * float(c)) for f, c in zip(factors(two), cell, strict=True))
+    gain = 1.0 if r <= WITHIN else SHRINK / math.sqrt(r)
+    made = [[math.trunc(float(c) * (float(s.up) * gain)) for c, s in zip(cell, two, strict=True)] for cell in cells]
+    moved = sum(s.share * c[j] ** 2 / Fraction(s.bound_squared) for c in made for j, s in enumerate(two))
+    assert moved <= 1 + Fraction(1, 2**27)
+    if r <= WITHIN:
+        assert made == [[c * s.up for c, s in zip(cell, two, strict=True)] for cell in cells], (
+            "nothing is lost within it"
+        )
+
+
+def test_the_noise_pays_for_what_rounding_may_add():
+    assert SLACK**2 > 1 + 2.0**-27
+    assert WITHIN * (1 + 2.0**-29) < 1 + 2.0**-27
 
 
 def test_equal_measures_are_asked_and_paid_once():
@@ -183,37 +210,15 @@ def test_equal_measures_are_asked_and_paid_once():
     assert more == [COUNT, UNITS]
 
 
-def sql(text: str) -> str:
-    return plan(text).exact_sql
+CHOOSING = replace(FACTS, tables=tuple(replace(t, max_rows=CHOOSE_FROM) if t.unit else t for t in FACTS.tables))
 
 
-def test_the_exact_query_without_keys_groups_by_unit_alone():
-    assert sql("SELECT count(*) FROM visits WHERE age > 3") == (
-        'WITH tracked AS (SELECT t0."_uid" AS unit FROM "visits" AS t0 WHERE TRY((CAST(t0."age" AS BIGINT) > 3::BIGINT))), '
-        "per_unit AS (SELECT unit, CAST(greatest(-4, least(4, count(*))) AS BIGINT) * 262144 AS c0 FROM tracked GROUP BY unit) "
-        f"SELECT CAST(greatest(-{2**62}, least({2**62}, coalesce(sum(c0), 0))) AS BIGINT) AS s0 FROM per_unit"
-    )
-
-
-def test_with_public_keys_every_coordinate_is_clipped_to_the_bound():
-    text = sql("SELECT city, count(*), count(dept), sum(age) FROM visits GROUP BY city")
-    assert (
-        'SELECT t0."_uid" AS unit, CAST(t0."city" AS VARCHAR) AS k0, TRY((CAST(t0."dept" AS VARCHAR)) IS NOT NULL) AS v1'
-        in text
-    )
-    assert "count(*) FILTER (WHERE v1)" in text
-    assert "CAST(greatest(-480, least(480, coalesce(sum(v2), 0))) AS BIGINT) * 4096 AS c2" in text
-    for i in range(3):
-        assert f"sum(CAST(c{i} AS HUGEINT) * c{i}) OVER (PARTITION BY unit) AS q{i}" in text
-        assert f"CASE WHEN q{i} <= " in text
-    assert text.endswith("FROM scored GROUP BY k0")
-
-
-def test_with_private_keys_a_unit_keeps_few_keys_by_a_hash_of_its_own_and_spreads_its_weight():
-    text = sql("SELECT dept, count(DISTINCT person_id) FROM visits GROUP BY dept")
-    assert "QUALIFY row_number() OVER (PARTITION BY unit ORDER BY hash(salt, k0), k0) <= 4" in text
-    assert "bit_xor(hash(k0)) OVER own AS salt" in text
-    assert "CAST(floor(1048576 / sqrt(least(m, 4))) AS BIGINT) AS c1" in text
-    assert "CAST(524288 AS BIGINT) AS c0" in text
-    assert "q1" not in text, "weights are within their bound by construction"
-    assert f"least({2**62}, coalesce(sum(c1), 0))" in text
+def test_few_rows_a_unit_are_bounded_as_declared_and_many_by_choice():
+    text = "SELECT count(*), count(dept), sum(amount), avg(age), count(DISTINCT person_id) FROM visits"
+    declared, chosen = plan(text), plan(text, CHOOSING)
+    assert (declared.length_share, {s.ratio_share for s in declared.statistics}) == (0, {0})
+    assert chosen.length_share == LENGTH
+    paid = [s.ratio_share for s in chosen.statistics]
+    assert [p > 0 for p in paid] == [s.value != "" for s in chosen.statistics]
+    assert sum(paid) == RATIOS
+    assert sum(s.share + s.ratio_share for s in chosen.statistics) + chosen.length_share == 1

@@ -75,7 +75,7 @@ def test_an_average_counts_the_rows_that_have_a_value():
         ("sum(age) FILTER (WHERE urgent)", ['(CASE WHEN (t0."urgent") IS TRUE THEN CAST(t0."age" AS BIGINT) END)']),
         (
             "count(DISTINCT person_id) FILTER (WHERE urgent)",
-            ["CASE WHEN bool_or(v0) THEN", 'TRY((t0."urgent") IS TRUE) AS v0'],
+            ['TRY((t0."urgent") IS TRUE) AS v0'],
         ),
     ],
 )
@@ -120,7 +120,7 @@ def test_moments_are_kept_within_what_the_range_allows():
 
 
 def exact(text: str) -> str:
-    return plan(f"SELECT {text} FROM visits").exact_sql
+    return plan(f"SELECT {text} FROM visits").rows_sql
 
 
 @pytest.mark.parametrize(

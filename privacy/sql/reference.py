@@ -1,0 +1,87 @@
+"""The three views of a question's rows (`privacy.sql.plan.Units`) in plain DuckDB SQL.
+
+Owns the reference form of bounding: any question can be computed by it, and the compiled kernel is tested against it. Each text
+reads `rows_sql`, and the table `shown` of cell, k0… where only some keys count. The argument is in `privacy.sql.bound`; the
+operations here are those it speaks of, in its order. No conversion can fail: a coordinate is clamped far beyond what facts allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from privacy.sql.bound import MAX_REACH, SHRINK, TOTAL, WEIGHT_ONE, WITHIN
+from privacy.sql.plan import Aggregate, Plan, Statistic
+
+SHOWN = "shown"
+
+
+def weights_sql(plan: Plan) -> str:
+    """k0…, weight: one row for each private key that has weight, in the order of the keys."""
+    keys = _keys(plan)
+    pairs = f"SELECT DISTINCT unit, {keys} FROM ({plan.rows_sql})"
+    counted = f"SELECT *, count(*) OVER (PARTITION BY unit) AS m FROM ({pairs})"
+    weight = f"sum(CAST(floor({WEIGHT_ONE} / sqrt(m)) AS BIGINT))"
+    capped = f"CAST(least({TOTAL}, {weight}) AS BIGINT) AS weight"
+    return f"SELECT {keys}, {capped} FROM ({counted}) WHERE m <= {plan.max_keys} GROUP BY {keys} ORDER BY {keys}"
+
+
+def lengths_sql(plan: Plan) -> str:
+    """unit, n, q0…: the squared lengths of a unit's row counts and of its measured statistics."""
+    squares = [f"sum(CAST({c} AS DOUBLE) * {c}) AS {q}" for c, q in [("n", "n"), *_squares(plan.measured)]]
+    return f"SELECT unit, {', '.join(squares)} FROM ({_per_unit(plan, plan.measured)}) GROUP BY unit"
+
+
+def totals_sql(plan: Plan, statistics: Sequence[Statistic]) -> str:
+    """The keys of a cell (its number, where keys are private), then the total of each statistic."""
+    keys = "cell" if plan.selects_keys else _keys(plan)
+    names = [f"c_{s.name}" for s in statistics]
+    r = " + ".join(
+        f"{weight!r}::DOUBLE * sum(CAST({c} AS DOUBLE) * {c}) OVER own"
+        for weight, c in zip(factors(statistics), names, strict=True)
+    )
+    measured = f"SELECT *, {r} AS r FROM per_unit WINDOW own AS (PARTITION BY unit)"
+    gain = f"CASE WHEN r <= {WITHIN!r}::DOUBLE THEN 1.0::DOUBLE ELSE {SHRINK!r}::DOUBLE / sqrt(r) END"
+    totals = [
+        f"CAST(greatest(-{TOTAL}, least({TOTAL}, "
+        f"coalesce(sum(CAST(trunc({c} * ({s.up}::DOUBLE * g)) AS BIGINT)), 0))) AS BIGINT) AS {s.name}"
+        for s, c in zip(statistics, names, strict=True)
+    ]
+    group = f" GROUP BY {keys}" if keys else ""
+    columns = ", ".join([*([keys] if keys else []), *totals])
+    scaled = f"SELECT *, {gain} AS g FROM ({measured})"
+    return f"WITH per_unit AS ({_per_unit(plan, statistics)}) SELECT {columns} FROM ({scaled}){group}"
+
+
+def factors(statistics: Sequence[Statistic]) -> list[float]:
+    """a_j / B_j² of each statistic, for vectors in lattice units of the rows."""
+    whole = sum(s.share for s in statistics)
+    return [float(s.share / whole * s.up**2 / s.bound_squared) for s in statistics]
+
+
+def _keys(plan: Plan) -> str:
+    return ", ".join(k.name for k in plan.keys)
+
+
+def _squares(statistics: Sequence[Statistic]) -> list[tuple[str, str]]:
+    return [(f"c_{s.name}", f"q_{s.name}") for s in statistics]
+
+
+def _per_unit(plan: Plan, statistics: Sequence[Statistic]) -> str:
+    """unit, the cell, n (rows), c_s0…: what one unit has in one cell."""
+    rows, cell = f"({plan.rows_sql})", [k.name for k in plan.keys]
+    if plan.selects_keys:
+        same = " AND ".join(f"{SHOWN}.{name} IS NOT DISTINCT FROM r.{name}" for name in cell)
+        rows, cell = f"({plan.rows_sql}) AS r JOIN {SHOWN} ON {same}", ["cell"]
+    columns = ["unit", *cell, "count(*) AS n", *(f"{_coordinate(s)} AS c_{s.name}" for s in statistics)]
+    return f"SELECT {', '.join(columns)} FROM {rows} GROUP BY {', '.join(['unit', *cell])}"
+
+
+def _coordinate(s: Statistic) -> str:
+    match s.aggregate:
+        case Aggregate.UNITS:
+            return "1::BIGINT"
+        case Aggregate.UNITS_WHERE:
+            return f"CASE WHEN bool_or({s.value}) THEN 1::BIGINT ELSE 0::BIGINT END"
+        case Aggregate.COUNT:
+            return f"count(*) FILTER (WHERE {s.value})" if s.value else "count(*)"
+    return f"CAST(greatest(-{2 * MAX_REACH}, least({2 * MAX_REACH}, coalesce(sum({s.value}), 0))) AS BIGINT)"
