@@ -72,7 +72,7 @@ class Benchmarks:
             began = time.monotonic()
             version = ours.ingest(tables.DESCRIPTION, sources, Path(folder), plain)
             size = version.file.stat().st_size / 2**20
-            about = f"Ingest took {time.monotonic() - began:.0f} s; the version has {size:,.0f} MiB."
+            about = f"{tables.ABOUT}\nIngest took {time.monotonic() - began:.0f} s; the version has {size:,.0f} MiB."
             found = [
                 self.told(ours.measure(question, sql, version, threads=n, rounds=self.chosen.rounds))
                 for question, (sql, _) in tables.QUESTIONS.items()
@@ -92,7 +92,8 @@ class Benchmarks:
         beside = [replace(m, system="**ours**") for m in self.found[rows]]
         print(f"other systems, {rows:,} visits …", flush=True)
         found = [self.told(m) for m in peers.measure(rows, THREADS[-1], self.chosen.rounds)]
-        settings = [f"{peer.name}: {peer.settings}." for peer in peers.PEERS]
+        settings = ["ours: bounds that the question chooses for itself, privately and within its price."]
+        settings += [f"{peer.name}: {peer.settings}." for peer in peers.PEERS]
         return report.peers(rows, THREADS[-1], [*beside, *found], settings)
 
     def tpch(self, scale: float) -> str:

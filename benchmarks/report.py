@@ -14,8 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.measure import DELTA, EPSILON, Measured
+from benchmarks.tables import QUESTIONS
 
-QUESTIONS = ("Q1", "Q2", "Q3", "Q4", "Q5")
 #: Multiples of plain DuckDB at 10 million rows, by threads: what bounding and sums may take, and the whole.
 BOUNDING = {1: (0.25, 1.6, 0.65, 0.8, 0.65), 2: (0.25, 1.8, 0.75, 0.9, 0.65)}
 WHOLE = {2: (0.4, 2.0, 6.0, 2.2, 1.6)}
@@ -35,6 +35,7 @@ GOAL_ROWS = 10_000_000
 def head() -> str:
     """The machine, the date, the versions, and how to read the rest."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("duckdb", "opendp", "numpy", "pyarrow", "sqlglot"))
+    asked = [[label, f"`{sql}`"] for label, (sql, _) in QUESTIONS.items()]
     return f"""# Benchmarks
 
 Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, {_processor()}, {_memory()}, {platform.system()},
@@ -46,7 +47,8 @@ are there, **end to end** from SQL text to the answer with its intervals, **nois
 process which did nothing else. The **error** of a value is its mean relative error over the released cells against the true
 answer, in which nobody was bounded, so the bias of bounding counts; it is averaged over all runs. Every question costs epsilon
 {EPSILON:g}, delta {DELTA:g}, and protects everything that a person has in the data. ✓ and ✗ say whether a goal is met.
-"""
+
+{table("question | of the table of visits", asked)}"""
 
 
 def _processor() -> str:
@@ -87,7 +89,7 @@ def _speed(rows: int, found: Sequence[Measured]) -> str:
 def _speed_row(m: Measured, peak: float) -> list[str]:
     if m.no:
         return [m.question, str(m.threads), _reason(m), *[""] * 9]
-    place = QUESTIONS.index(m.question)
+    place = list(QUESTIONS).index(m.question)
     bounding, whole = (goals.get(m.threads, (None,) * 5)[place] for goals in (BOUNDING, WHOLE))
     return [
         m.question,

@@ -36,6 +36,12 @@ tables:
       code: {{type: text, keys: private}}
 """
 
+#: What a report says of the table.
+ABOUT = (
+    "A long tail of rows a person, 13 cities, 40 departments, 100,000 codes ([tables.py](../benchmarks/tables.py)). Nobody\n"
+    "declares more than that a person has at most 20,000 rows, so each question chooses its bounds privately, within its price."
+)
+
 #: Label to (SQL as it is, how many columns of the answer are keys).
 QUESTIONS = {
     "Q1": ("SELECT count(*), count(DISTINCT person_id) FROM visits", 0),
