@@ -62,9 +62,7 @@ def opened(database: str, limits: Limits, *, read_only: bool) -> Iterator[duckdb
     connection = None
     try:
         connection = duckdb.connect(database, read_only=read_only, config=_settings(limits, read_only=read_only))
-        connection.execute(
-            "SET enable_progress_bar = false"
-        )  # a setting of the session: it cannot come before the connection
+        connection.execute("SET enable_progress_bar = false")  # a setting of the session: it cannot come before the connection
         connection.execute("SET lock_configuration = true")
         yield connection
     except Problem:
