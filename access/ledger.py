@@ -21,7 +21,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from privacy.errors import Conflict, NotFound, Refused, Text
-from privacy.loss import Budget, Loss, epsilon_of
+from privacy.loss import Budget, Loss, epsilon_of, gaussian_epsilon
 
 NOTHING = Loss()
 
@@ -91,6 +91,10 @@ class Account:
         the whole limit shows exactly the budget that was set.
         """
         return epsilon_of(float(loss.rho_fraction), self.budget.delta / 2)
+
+    def gaussian_epsilon(self, loss: Loss) -> float:
+        """What a numerical accountant would say of Gaussian noise of this loss, at the same delta. Information only."""
+        return gaussian_epsilon(float(loss.rho_fraction), self.budget.delta / 2)
 
 
 def opened(*, account: str, dataset: str, project: str | None, budget: Budget) -> Account:
@@ -176,7 +180,7 @@ _SCOPES = {
 }
 
 
-def _shown(value: float | Decimal, rounding: str) -> str:
+def shown(value: float | Decimal, rounding: str) -> str:
     """A number with five significant digits, rounded in the stated direction."""
     exact = Decimal(value)
     if not exact:
@@ -195,12 +199,12 @@ def refusal(account: Account, loss: Loss, contact: str) -> BudgetExhausted:
     requested, remaining = account.epsilon(loss), account.epsilon(left)
     kind = BudgetExhausted if loss.rho > left.rho else DeltaExhausted
     return kind(
-        requested=_shown(requested, ROUND_CEILING),
-        remaining=_shown(remaining, ROUND_FLOOR),
-        difference=_shown(max(0.0, requested - remaining), ROUND_CEILING),
+        requested=shown(requested, ROUND_CEILING),
+        remaining=shown(remaining, ROUND_FLOOR),
+        difference=shown(max(0.0, requested - remaining), ROUND_CEILING),
         delta=f"{account.budget.delta:g}",
-        requested_delta=_shown(Decimal(loss.delta).scaleb(-15), ROUND_CEILING),
-        remaining_delta=_shown(Decimal(left.delta).scaleb(-15), ROUND_FLOOR),
+        requested_delta=shown(Decimal(loss.delta).scaleb(-15), ROUND_CEILING),
+        remaining_delta=shown(Decimal(left.delta).scaleb(-15), ROUND_FLOOR),
         scope=_SCOPES[account.project is None],
         account=account.id,
         contact=contact,

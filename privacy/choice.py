@@ -1,29 +1,35 @@
 """How far a usual unit reaches: the bounds a question chooses for itself, from counts of units that cost a little of its price.
 
-Owns the candidates, the counts and the targets; the draw that picks a candidate is OpenDP's (`privacy.mechanisms`). Facts that
-allow a unit very many rows must hold for the longest one; noise made for it drowns everybody else. So the question clips shorter
-and accepts that the few longest units count less than they are.
+Owns the candidates, the counts and the targets; the draws are OpenDP's (`privacy.mechanisms`). Facts that allow a unit very many
+rows must hold for the longest one; noise made for it drowns everybody else. So the question clips shorter and accepts that the
+few longest units count less than they are.
 
-1. Proportions. For a sum, q_j/n is a unit's squared length beside that of its row counts, at most reach_j². The proportion of
-   statistic j is the candidate reach_j·2^(-i/2) above which about a quarter of the units lie that have q_j > 0. The score of a
-   candidate is -|4·above - present|: one unit more changes it by at most 3.
-2. Length. With these proportions p_j, r = Σ a_j q_j / p_j² is the square of a unit's joint length. Clipping at t costs noise in
+1. Units. Their noisy number N (sensitivity 1). Where it is not far above the noise of the draws below, nothing can be learned:
+   proportions stay as declared and the length is the geometric middle between one row and the most rows.
+2. Proportions. For a sum, q_j/n is a unit's squared length beside that of its row counts, at most reach_j². The proportion of
+   statistic j is the candidate reach_j·2^(-i/2) above which about a quarter of the units lie that have q_j > 0. The score is
+   -|above_{i-2} + above_{i-1} + above_i + above_{i+1} - present|, so that there is a best candidate even where all units are
+   alike: one unit more changes the sum by 0 to 4, `present` by 1, and the score by at most 3.
+3. Length. With these proportions p_j, r = Σ a_j q_j / p_j² is the square of a unit's joint length. Clipping at t costs noise in
    proportion to t in every cell and bias in proportion to the excess of the units above t. The sum of both over the cells is
-   least where (units above t) = E|noise|/t · cells, that is sqrt(2/pi)/sqrt(2 a rho) · cells; `SAFETY` scales of the draw's own
-   noise are added, because a t that is too large costs less than none chosen. The score is -|above - target|, which one unit more
-   changes by at most 1.
+   about least where (units above t) = noise/t · cells, that is cells/sqrt(2 a rho); `SAFETY` scales of the draw's own noise
+   are added, for what could not be told from none, and no more than a third of the units is ever meant to be cut. Wanted is
+   the least t with at most so many above it: the score is -max(0, above - target), which one unit more changes by at most 1,
+   less `CAUTION` noise scales for each step up.
 
-Each choice is a private selection: report noisy max with Gumbel noise, which is the exponential mechanism (Dwork & Roth 2014,
+The choices are private selections: report noisy max with Gumbel noise, which is the exponential mechanism (Dwork & Roth 2014,
 Section 3.4), (2d/scale)²/8-zCDP at sensitivity d by its bounded range (Cesar & Rogers 2021); OpenDP is asked. `ratio_share` and
 `length_share` pay, and what follows may depend on what was chosen (adaptive composition, Bun & Steinke 2016, Lemma 2.3). A row of
-`lengths` is a function of one unit's rows, so a count changes by what one unit adds.
+`lengths` is a function of one unit's rows, so a count changes by what one unit adds. What depends on no unit (targets, caution)
+changes no difference of scores.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +38,30 @@ from privacy.sql.bound import refined
 from privacy.sql.plan import Statistic
 
 Lengths = NDArray[np.float64]
-Pick = Callable[[Sequence[int], int, Fraction], int]
-"""pick(scores, sensitivity, share of rho) → the place of a high score, privately."""
+
+
+class Draws(Protocol):
+    """Private draws; `share` is the part of rho that pays."""
+
+    def highest(self, scores: Sequence[int], sensitivity: int, share: Fraction) -> int:
+        """The place of a high score."""
+
+    def count(self, exact: int, share: Fraction) -> int:
+        """A noisy count of units."""
+
 
 #: Candidates fall from the reach by a factor sqrt(2) each, over six decimal orders.
 PROPORTIONS = 40
-SAFETY = 6
-#: A proportion that the data say nothing about stays near the declared reach: each step down costs a part of a noise scale.
-CAUTION = 0.25
+SAFETY = 4
+#: Noise scales that a step away from the safe side costs: down, for proportions (data may say nothing); up, for lengths.
+CAUTION_DOWN = 0.25
+CAUTION = 1.5
+#: Fewer units than so many noise scales say nothing of how long units are.
+ENOUGH = 40
+#: Scores are integers: a unit counts so much in them, so that less than a unit can be told apart.
+GRAIN = 2**10
+#: The part of `length_share` that counts the units.
+COUNTED = Fraction(1, 7)
 
 
 def chosen(
@@ -49,41 +71,47 @@ def chosen(
     cells: int,
     lengths: Lengths,
     rho: Fraction,
-    pick: Pick,
+    draws: Draws,
 ) -> tuple[Statistic, ...]:
     """The statistics with the bounds that suit the units.
 
     `lengths` has one row a unit: n, then q_j of each statistic (`privacy.sql.plan.Units.lengths`).
     """
-    proportions = [_proportion(s, lengths[:, 0], lengths[:, i + 1], rho, pick) for i, s in enumerate(statistics)]
+    counted, searched = COUNTED * length_share, (1 - COUNTED) * length_share
+    scale = noise_scale(1, searched * rho)
+    units = draws.count(len(lengths), counted)
+    if units < ENOUGH * scale:
+        return tuple(refined(s, math.sqrt(max_rows) * s.reach) for s in statistics)
+    proportions = [_proportion(s, lengths[:, 0], lengths[:, i + 1], rho, draws) for i, s in enumerate(statistics)]
     whole = sum(s.share for s in statistics)
     weights = np.array([float(s.share / whole) / p**2 for s, p in zip(statistics, proportions, strict=True)])
-    joint = lengths[:, 1:] @ weights
-    steps = 2 + math.ceil(2 * math.log2(max_rows))  # candidates 1/2, …, the most rows and a little more
-    above = _above(joint, steps, first=0.25)
+    steps = 1 + math.ceil(2 * math.log2(max_rows))  # candidates 1, …, the most rows and a little more
+    above = _above(lengths[:, 1:] @ weights, steps, first=1.0)
     share = float(whole / len(statistics))
-    target = math.sqrt(2 / math.pi) / math.sqrt(2 * share * float(rho)) * cells
-    target += SAFETY * noise_scale(1, length_share * rho)
-    place = pick([-abs(int(a) - math.floor(target)) for a in above], 1, length_share)
-    length = 0.5 * math.sqrt(2) ** place
+    worth = cells / math.sqrt(2 * share * float(rho)) + SAFETY * scale
+    target = math.floor(min(worth, units / 3))
+    step = math.ceil(GRAIN * CAUTION * scale)
+    scores = [-GRAIN * max(0, int(n) - target) - i * step for i, n in enumerate(above)]
+    length = math.sqrt(2) ** draws.highest(scores, GRAIN, searched)
     return tuple(refined(s, length * p) for s, p in zip(statistics, proportions, strict=True))
 
 
 def noise_scale(sensitivity: int, rho: Fraction) -> float:
-    """The scale of the draw's noise: report noisy max of sensitivity d costs (2d/scale)²/8."""
+    """The scale of noise that costs rho: of report noisy max, (2d/scale)²/8, as of a Gaussian, d²/(2 scale²)."""
     return sensitivity / math.sqrt(2 * rho) * (1 + 1e-9)
 
 
-def _proportion(s: Statistic, rows: Lengths, squares: Lengths, rho: Fraction, pick: Pick) -> float:
+def _proportion(s: Statistic, rows: Lengths, squares: Lengths, rho: Fraction, draws: Draws) -> float:
     if s.ratio_share == 0:
         return float(s.reach)
     has = squares > 0
     ratios = (squares[has] / rows[has]) / float(s.reach) ** 2
-    last = 2.0 ** -(PROPORTIONS - 1)
-    above = _above(ratios, PROPORTIONS, first=last)[::-1]
-    slope = CAUTION * noise_scale(3, s.ratio_share * rho)
-    scores = [-abs(4 * int(a) - int(has.sum())) - math.ceil(i * slope) for i, a in enumerate(above)]
-    return float(s.reach * math.sqrt(2) ** -pick(scores, 3, s.ratio_share))
+    above = _above(ratios, PROPORTIONS, first=2.0 ** -(PROPORTIONS - 1))[::-1]
+    present = int(has.sum())
+    around = np.convolve([0, 0, *above, present], [1, 1, 1, 1], "valid")
+    step = math.ceil(GRAIN * CAUTION_DOWN * noise_scale(3, s.ratio_share * rho))
+    scores = [-GRAIN * abs(int(n) - present) - i * step for i, n in enumerate(around)]
+    return float(s.reach * math.sqrt(2) ** -draws.highest(scores, 3 * GRAIN, s.ratio_share))
 
 
 def _above(squares: Lengths, steps: int, *, first: float) -> NDArray[np.int64]:

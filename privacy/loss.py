@@ -148,3 +148,36 @@ def rho_of(epsilon: float, delta: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if delta_of(middle, epsilon) <= delta else (low, middle)
     return low * (1 - _SLACK)
+
+
+def gaussian_delta(rho: float, epsilon: float) -> float:
+    """The exact delta at `epsilon` of the Gaussian mechanism whose zCDP loss is rho: Balle & Wang 2018, Theorem 8.
+
+    With mu = sqrt(2 rho) it is Q(epsilon/mu - mu/2) - exp(epsilon) Q(epsilon/mu + mu/2). Where the last tail leaves a double's
+    range, Birnbaum's lower bound on it stands in (1942), which can only raise delta.
+    """
+    if rho <= 0:
+        return 0.0
+    mu = math.sqrt(2 * rho)
+    near, far = epsilon / mu - mu / 2, epsilon / mu + mu / 2
+    if far < 20:
+        tail = math.exp(epsilon) * math.erfc(far / math.sqrt(2)) / 2
+    else:  # exp(epsilon) times the density at `far` is the density at `near`
+        tail = math.exp(-near * near / 2) / math.sqrt(2 * math.pi) * 2 / (far + math.sqrt(far * far + 4))
+    return max(0.0, math.erfc(near / math.sqrt(2)) / 2 - tail)
+
+
+@lru_cache(maxsize=4096)
+def gaussian_epsilon(rho: float, delta: float) -> float:
+    """The epsilon of a loss if all of it came from continuous Gaussian noise; 0 < delta < 1. Information, never a promise.
+
+    Gaussian mechanisms of rho_1, rho_2 … compose to exactly one of their sum, also when each is chosen after seeing the earlier
+    answers under a fixed limit (Smith & Thakurta 2022), so for them this is what a numerical accountant of privacy loss
+    distributions converges to. Our noise is discrete Gaussian. It is close, but its composition is not exactly Gaussian and may
+    lie on either side; what is promised is `epsilon_of`, which holds for every rho-zCDP mechanism.
+    """
+    low, high = 0.0, epsilon_of(rho, delta)
+    for _ in range(64):
+        middle = (low + high) / 2
+        low, high = (low, middle) if gaussian_delta(rho, middle) <= delta else (middle, high)
+    return high

@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Any
 
@@ -202,20 +202,36 @@ def _chosen(plan: Plan, units: Units, cells: Sequence[Cell], loss: Loss) -> tupl
             len(cells),
             units.lengths(cells),
             loss.rho_fraction,
-            partial(_pick, rho=loss.rho_fraction),
+            _Draws(loss.rho_fraction),
         )
     )
     return tuple(s if s.aggregate is Aggregate.WEIGHT else next(picked) for s in plan.statistics)
 
 
-def _pick(scores: Sequence[int], sensitivity: int, share: Fraction, *, rho: Fraction) -> int:
-    """Report noisy max: the place of a high score, after OpenDP confirmed the price."""
-    space = dp.vector_domain(dp.atom_domain(T="i64")), dp.linf_distance(T="i64")
-    noise = choice.noise_scale(sensitivity, share * rho)
-    mechanism = dp.m.make_noisy_max(*space, output_measure=dp.zero_concentrated_divergence(), scale=noise)
-    if Fraction(mechanism.map(sensitivity)) > share * rho:
-        raise Fault(private="OpenDP prices a choice above its share")
-    return int(mechanism(list(scores)))
+@dataclass(frozen=True, slots=True)
+class _Draws:
+    """`privacy.choice.Draws` at this rho, each after OpenDP confirmed its price."""
+
+    rho: Fraction
+
+    def highest(self, scores: Sequence[int], sensitivity: int, share: Fraction) -> int:
+        """Report noisy max."""
+        space = dp.vector_domain(dp.atom_domain(T="i64")), dp.linf_distance(T="i64")
+        noise = choice.noise_scale(sensitivity, share * self.rho)
+        mechanism = dp.m.make_noisy_max(*space, output_measure=dp.zero_concentrated_divergence(), scale=noise)
+        self._confirm(mechanism.map(sensitivity), share)
+        return int(mechanism(list(scores)))
+
+    def count(self, exact: int, share: Fraction) -> int:
+        """Discrete Gaussian noise."""
+        space = dp.atom_domain(T="i64"), dp.absolute_distance(T="i64")
+        mechanism = dp.m.make_gaussian(*space, scale=choice.noise_scale(1, share * self.rho))
+        self._confirm(mechanism.map(1), share)
+        return int(mechanism(exact))
+
+    def _confirm(self, price: float, share: Fraction) -> None:
+        if Fraction(price) > share * self.rho:
+            raise Fault(private="OpenDP prices a choice above its share")
 
 
 def add_noise(

@@ -131,6 +131,15 @@ class Settings:
         2048, *_whole(64, 4_194_304), Text("Memory limit of one question.", "单个问题的内存上限（MB）。")
     )
     query_threads: int = _setting(2, *_whole(1, 1024), Text("Threads of one question.", "单个问题的线程数。"))
+    answer_first_ms: int = _setting(
+        250,
+        *_whole(1, 86_400_000),
+        Text(
+            "The first moment at which an answer may be seen, in milliseconds after a worker began; each later one is twice "
+            "as late. Twice the time limit makes all answers take equally long.",
+            "结果最早可见的时刻（工作进程开始后的毫秒数），其后各时刻依次加倍；设为时间上限的两倍时，所有结果耗时相同。",
+        ),
+    )
     upload_mb: int = _setting(
         20_480, *_whole(1, 16_777_216), Text("Largest file a steward may upload.", "提供方可上传的最大文件（MB）。")
     )

@@ -447,6 +447,11 @@ class BudgetOut(Told):
     spent: LossOut
     reserved: LossOut
     remaining: LossOut
+    spent_gaussian_epsilon: float | None = Field(
+        default=None,
+        description="Information only: the epsilon of what was spent, at the same delta, if all noise were continuous Gaussian, "
+        "which is what a numerical accountant (PLD) comes to. The ledger counts rho and promises `spent.epsilon`.",
+    )
 
 
 class LedgerEntryOut(Told):
@@ -460,14 +465,55 @@ class LedgerEntryOut(Told):
     job: str | None = None
 
 
+_Columns = Annotated[list[Name], Field(max_length=100, description="The columns it holds for; all values by default.")]
+
+
+class WidthIn(Asked):
+    """A wish: no value's ± (half of its 95 % interval) is above `half_width`, in the column's unit.
+
+    The ± of an average is that of a group of 1,000 rows, as the preview tells it.
+    """
+
+    half_width: Annotated[float, Field(gt=0)]
+    columns: _Columns = []
+
+
+class ShareIn(Asked):
+    """A wish: the ± is at most this share of the value, in the median cell of every column.
+
+    How large the values are is read from this project's best-paid answer to the same question. `pilot` asks for such an answer
+    first: the first one costs 1/2,000 of what may be paid, each further one four times the last, all together below 1/20.
+    """
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    pilot: bool = False
+    columns: _Columns = []
+
+
+class ShareOfIn(Asked):
+    """A wish: no value's ± is above this share of a size that the asker supposes, in the column's unit."""
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    of: Annotated[float, Field(gt=0)]
+    columns: _Columns = []
+
+
+WithinIn = WidthIn | ShareOfIn | ShareIn
+
+
 class QuestionIn(Asked):
-    """A question in SQL. (epsilon, delta) is the price offered for the whole answer."""
+    """A question in SQL. (epsilon, delta) is the price offered for the whole answer.
+
+    With `within` the least price that is exact enough is found and offered, and `epsilon` is the most that may be paid (without
+    one, all that is left).
+    """
 
     project: Name
     dataset: Name
     sql: Annotated[str, Field(min_length=1, max_length=MAX_SQL)]
     epsilon: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    within: WithinIn | None = None
 
 
 class NoiseOut(Told):

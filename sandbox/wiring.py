@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from access.audit import Ed25519Signer, Signer, public_pem
 from compute.engines.duckdb import DuckEngine
 from compute.engines.ingest import DuckIngest
+from compute.pace import Pace
 from compute.ports import Vault
 from compute.storage import LocalVault, S3Vault
 from privacy.errors import Text, Unavailable
@@ -68,6 +69,7 @@ def build(settings: Settings) -> House:
         entropy=entropy,
         staging=settings.staging,
         limits=settings.limits,
+        pace=Pace(first=settings.answer_first_ms / 1000),
     )
 
 

@@ -18,7 +18,7 @@ from compute.ports import Limits
 from privacy.errors import Fault, Problem
 from privacy.sql.plan import Cell, Finish, Plan, SmallTable, Units
 
-#: No file, network, extension or setting is in reach of a question, and `opened` locks the door behind us. Division
+#: No file, network, extension or setting is in reach of a question; `lock_configuration` closes the door behind us. Division
 #: by zero is NULL without an error: TRY would catch it too, but row by row, slow where a table holds a zero.
 _LOCKED: dict[str, str | bool] = {
     "enable_external_access": False,
@@ -27,6 +27,7 @@ _LOCKED: dict[str, str | bool] = {
     "allow_community_extensions": False,
     "python_enable_replacements": False,
     "temp_directory": "",
+    "lock_configuration": True,
     "error_on_division_by_zero": False,
 }
 
@@ -62,8 +63,6 @@ def opened(database: str, limits: Limits, *, read_only: bool) -> Iterator[duckdb
     connection = None
     try:
         connection = duckdb.connect(database, read_only=read_only, config=_settings(limits, read_only=read_only))
-        connection.execute("SET enable_progress_bar = false")  # a setting of the session: it cannot come before the connection
-        connection.execute("SET lock_configuration = true")
         yield connection
     except Problem:
         raise

@@ -10,6 +10,9 @@ code: it is this unit's if it is not before the unit's first. A unit that goes o
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -25,7 +28,14 @@ Doubles = NDArray[np.float64]
 UNIT, NEXT, BASE, FIRST, INDEX = range(5)
 #: What `gather` says of a batch.
 FINE, OUT_OF_ORDER = 0, 1
-_compiled = njit(nogil=True, cache=True)
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Machine code, kept between processes where there is a place to write it."""
+    try:
+        return njit(nogil=True, cache=True)(function)
+    except RuntimeError:
+        return njit(nogil=True)(function)
 
 
 @_compiled

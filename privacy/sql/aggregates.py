@@ -78,7 +78,8 @@ class AggregateReader:
         if inner is None or isinstance(inner, exp.Star) or self.relation.scope.is_unit(inner):
             if isinstance(inner, exp.Star):
                 require_arguments(inner)
-            label = "COUNT(*)" if not where else _label(node.parent or node)
+            row = self._present(inner)
+            label = "COUNT(*)" if not (where or row) else _label(node)
         else:
             term, label = self.rows.read(inner), _label(node)
             row = f"({term.sql}) IS NOT NULL" if term.nullable else ""
@@ -89,11 +90,19 @@ class AggregateReader:
         counted = distinct.expressions
         if len(counted) != 1 or not self.relation.scope.is_unit(counted[0].unnest()):
             raise self._not_unit(node)
+        where = _both(self._present(counted[0].unnest()), where)
         kind = Aggregate.UNITS_WHERE if where else Aggregate.UNITS
         return self._statistic(Measure(aggregate=kind, row=where, label=_label(node)))
 
+    def _present(self, unit: exp.Expr | None) -> str:
+        """The condition that a left join has found the unit there; "" where every row has one."""
+        if not isinstance(unit, exp.Column):
+            return ""
+        source, _ = self.relation.scope.find(unit)
+        return f"{source.unit_sql} IS NOT NULL" if source.optional else ""
+
     def _not_unit(self, node: exp.Expr) -> DistinctNotUnit:
-        unit = self.relation.private.unit
+        unit = self.relation.unit
         stands_for, column = (unit.stands_for, unit.column) if unit else ("", "")
         return DistinctNotUnit(unit=stands_for, column=column, where=where_of(node))
 
@@ -268,7 +277,9 @@ def _label(node: exp.Expr) -> str:
 def summed_terms(select: exp.Select, relation: Relation) -> frozenset[str]:
     """Row texts whose plain SUM the question asks for anywhere."""
     found, rows = set(), Reader(relation.scope)
-    for node in select.find_all(exp.Sum):
+    for node in select.walk(prune=lambda n: n is not select and isinstance(n, exp.Query)):
+        if not isinstance(node, exp.Sum):
+            continue
         if isinstance(node.this, exp.Expr) and node.this.find(exp.AggFunc, exp.Distinct) is None:
             where = _condition(rows, node.parent) if isinstance(node.parent, exp.Filter) else ""
             found.add(_only(rows.read(node.this), where).sql)

@@ -17,21 +17,24 @@ from privacy.errors import Text
 from privacy.facts import DatasetFacts, Kind, Value
 from privacy.sql.aggregates import AggregateReader, summed_terms
 from privacy.sql.bound import Measure, statistics
-from privacy.sql.expressions import Reader, written_name
-from privacy.sql.finish import AnswerScope, order_text
-from privacy.sql.parse import MAX_DEPTH, parse_select, refuse, where_of
+from privacy.sql.expressions import Reader
+from privacy.sql.finish import AnswerScope, opened, order_text
+from privacy.sql.membership import row_condition
+from privacy.sql.parse import MAX_DEPTH, parse_select, refuse
 from privacy.sql.plan import Aggregate, Codes, Key, Output, Plan, Statistic
 from privacy.sql.problems import (
     BadPosition,
-    MisplacedAggregate,
     NoAggregate,
     SqlTooDeep,
     TooManyCells,
     TooManyParts,
 )
-from privacy.sql.resolve import Relation, resolve_from, row_condition
+from privacy.sql.resolve import MAX_JOINED_TEXTS, Relation
 from privacy.sql.rows import coded_sql, digit, rows_sql
+from privacy.sql.selects import group_nodes, place, require_no_aggregate
 from privacy.sql.terms import Term
+from privacy.sql.texts import growth
+from privacy.sql.tracked import resolve_from
 
 MAX_CELLS = 100_000
 MAX_KEYS = 12
@@ -40,8 +43,9 @@ MAX_STATISTICS = 40
 #: A unit of more private keys than this has no say in which keys are shown: the threshold grows with it.
 MAX_KEYS_OF_A_UNIT = 256
 MAX_ROWS_SHOWN = 10**9
-#: Texts that one question may join: what a row holds grows by no more than this, so memory cannot be made to tell of a row.
-MAX_JOINED_TEXTS = 64
+#: Values that are held at once to draw an answer with windows again, and the fewest draws that give an interval.
+MAX_REDRAWN = 16_000_000
+MIN_DRAWS = 100
 
 
 @dataclass(kw_only=True)
@@ -61,6 +65,8 @@ class Draft:
     output_terms: list[Term] = field(default_factory=list)
     spread: dict[str, Term] = field(default_factory=dict)
     having: str = ""
+    qualify: str = ""
+    derived_windows: int = 0
     order: list[str] = field(default_factory=list)
     limit: str = ""
     measures: tuple[Measure, ...] = ()
@@ -88,10 +94,12 @@ def _compile(sql: str, facts: DatasetFacts) -> Plan:
 
 
 def joined_texts(draft: Draft) -> None:
-    """Concatenation is the only operation whose result can outgrow its operands."""
-    count = sum(max(2, len(node.expressions)) for node in draft.select.find_all(exp.DPipe, exp.Concat))
+    """Joining and replacing are the only operations whose result can outgrow its operands."""
+    count = growth(draft.select)
     if count > MAX_JOINED_TEXTS:
-        raise TooManyParts(count=count, part=Text("texts joined by ||", "用 || 拼接的文本"), limit=MAX_JOINED_TEXTS)
+        raise TooManyParts(
+            count=count, part=Text("texts joined or replaced", "拼接或替换的文本"), limit=MAX_JOINED_TEXTS
+        )
 
 
 def tracked_relation(draft: Draft) -> None:
@@ -104,22 +112,13 @@ def row_filter(draft: Draft) -> None:
     where = draft.select.args.get("where")
     if where is None:
         return
-    aggregate = where.find(exp.AggFunc)
-    if aggregate is not None:
-        raise MisplacedAggregate(name=written_name(aggregate), where=where_of(aggregate))
+    require_no_aggregate(where)
     draft.conditions = (row_condition(where.this, draft.relation.scope),)
 
 
 def grouping_keys(draft: Draft) -> None:
     """GROUP BY: columns, expressions, positions, aliases or ALL."""
-    group = draft.select.args.get("group")
-    nodes: list[exp.Expr] = []
-    if group is not None and group.args.get("all"):
-        nodes = [e.unalias() for e in draft.select.expressions if e.find(exp.AggFunc) is None]
-    elif group is not None:
-        if not group.expressions:
-            raise refuse(Text("GROUP BY without a key", "没有分组键的 GROUP BY"), group)
-        nodes = [_grouped(node, draft) for node in group.expressions]
+    nodes = group_nodes(draft.select, draft.relation.scope)
     if len(nodes) > MAX_KEYS:
         raise TooManyParts(count=len(nodes), part=Text("grouping keys", "分组键"), limit=MAX_KEYS)
     reader = Reader(draft.relation.scope)
@@ -128,30 +127,6 @@ def grouping_keys(draft: Draft) -> None:
         if term.sql not in [t.sql for t in draft.key_terms]:
             draft.key_nodes.append(node)
             draft.key_terms.append(term)
-
-
-def _grouped(node: exp.Expr, draft: Draft) -> exp.Expr:
-    """What a GROUP BY item stands for: a position, a column, or else an alias of the SELECT list."""
-    if isinstance(node, exp.Literal) and not node.args.get("is_string"):
-        items: list[exp.Expr] = draft.select.expressions
-        return items[_place(node, items, "GROUP BY")].unalias()
-    if isinstance(node, exp.Column) and not node.table:
-        columns = {c.name.casefold() for s in draft.relation.scope.sources for c in s.facts.columns}
-        if node.name.casefold() not in columns:
-            aliased = [
-                e.this for e in draft.select.expressions if e.alias.casefold() == node.name.casefold() and e.alias
-            ]
-            return aliased[0] if aliased else node
-    return node
-
-
-def _place(node: exp.Expr, items: list[exp.Expr], name: str) -> int:
-    """Which item of the SELECT list a position points at, counted from 0."""
-    text = node.name
-    place = int(text) if text.isdecimal() and len(text) < 6 else 0
-    if not 1 <= place <= len(items):
-        raise BadPosition(name=name, low=1, high=len(items))
-    return place - 1
 
 
 def key_domains(draft: Draft) -> None:
@@ -192,7 +167,7 @@ def answer_columns(draft: Draft) -> None:
     if len(items) > MAX_OUTPUTS:
         raise TooManyParts(count=len(items), part=Text("columns", "列"), limit=MAX_OUTPUTS)
     by_sql = {t.sql: _key_term(f"k{i}", t) for i, t in enumerate(draft.key_terms)}
-    aggregates = AggregateReader(draft.relation, summed_terms(draft.select, draft.relation))
+    aggregates = AggregateReader(draft.relation, summed_terms(opened(draft.select), draft.relation))
     draft.scope = AnswerScope(aggregates=aggregates, keys=by_sql)
     for i, item in enumerate(items):
         if isinstance(item, exp.Star):
@@ -209,6 +184,8 @@ def answer_columns(draft: Draft) -> None:
     draft.scope.aliases = {
         item.alias.casefold(): replace(draft.output_terms[i], sql=f"o{i}") for i, item in enumerate(items) if item.alias
     }
+    draft.scope.windowed = frozenset(e.alias.casefold() for e in items if e.alias and e.find(exp.Window) is not None)
+    draft.derived_windows = len(draft.scope.windows)
 
 
 def _key_term(name: str, term: Term) -> Term:
@@ -222,17 +199,20 @@ def _output(item: exp.Expr, term: Term, draft: Draft) -> Output:
     return Output(
         name=name,
         kind=term.kind or Kind.TEXT,
-        is_key=node.find(exp.AggFunc) is None,
+        is_key=node.find(exp.AggFunc, exp.Window) is None,
         statistic=term.sql if term.sql in statistics_met else None,
         average=draft.scope.aggregates.averages.get(term.sql),
     )
 
 
 def noisy_filter(draft: Draft) -> None:
-    """HAVING: a condition on noisy cells."""
-    having = draft.select.args.get("having")
+    """HAVING: a condition on noisy cells, before windows see them. QUALIFY: another one, after that."""
+    having, qualify = draft.select.args.get("having"), draft.select.args.get("qualify")
     if having is not None:
-        draft.having = Reader(draft.scope).of_kind(having.this, "HAVING", Kind.BOOLEAN).sql
+        with draft.scope.without_windows():
+            draft.having = Reader(draft.scope).of_kind(having.this, "HAVING", Kind.BOOLEAN).sql
+    if qualify is not None:
+        draft.qualify = Reader(draft.scope).of_kind(qualify.this, "QUALIFY", Kind.BOOLEAN).sql
 
 
 def noisy_order(draft: Draft) -> None:
@@ -248,7 +228,7 @@ def noisy_order(draft: Draft) -> None:
 
 def _sort_text(node: exp.Expr, draft: Draft) -> str:
     if isinstance(node, exp.Literal) and not node.args.get("is_string"):
-        return f"o{_place(node, draft.select.expressions, 'ORDER BY')}"
+        return f"o{place(node, draft.select.expressions, 'ORDER BY')}"
     if isinstance(node, exp.Column) and not node.table and node.name.casefold() in draft.scope.aliases:
         return draft.scope.aliases[node.name.casefold()].sql
     return f"TRY({Reader(draft.scope).read(node).sql})"
@@ -265,7 +245,7 @@ def bounded_statistics(draft: Draft) -> None:
     """Name, bound and share: what is asked, plus what selecting keys and the minimum of units need."""
     measures = list(draft.scope.aggregates.measures)
     if not measures:
-        unit = draft.relation.private.unit
+        unit = draft.relation.unit
         raise NoAggregate(column=unit.column if unit else "")
     if draft.facts.min_units > 0 and all(m.aggregate is not Aggregate.UNITS for m in measures):
         measures.append(Measure(aggregate=Aggregate.UNITS, row="", label="units"))
@@ -292,14 +272,14 @@ RULES: tuple[Callable[[Draft], None], ...] = (
 
 
 def _plan(draft: Draft) -> Plan:
-    unit = draft.relation.private.unit
+    unit = draft.relation.unit
     keys = [_key_sql(n, t) for n, t in zip(draft.key_nodes, draft.key_terms, strict=True)]
     coded, codes = _coded(draft, keys)
     return Plan(
         question=draft.select.sql(dialect="duckdb", comments=False),
         facts_digest=draft.facts.digest(),
         unit=unit.stands_for if unit else "",
-        tables=tuple(s.facts.name for s in draft.relation.scope.sources),
+        tables=draft.relation.tables,
         keys=draft.keys,
         statistics=draft.statistics,
         outputs=tuple(draft.outputs),
@@ -342,14 +322,33 @@ def _key_sql(node: exp.Expr, term: Term) -> str:
 
 
 def _finish_sql(draft: Draft) -> str:
-    """The outputs are computed once, as o0, o1, …; HAVING and ORDER BY refer to them by these names."""
-    outputs = [f"o{i}" for i in range(len(draft.output_terms))]
-    computed = ", ".join(f"TRY({t.sql}) AS {o}" for o, t in zip(outputs, draft.output_terms, strict=True))
+    """The outputs are computed once, as o0, o1, …; HAVING and ORDER BY refer to them by these names.
+
+    Windows (w0, w1, …) are computed over the rows that HAVING leaves; then follow the columns made of them, and QUALIFY.
+    """
+    outputs, plain = [f"o{i}" for i in range(len(draft.output_terms))], _plain(draft)
     having = f" WHERE TRY({draft.having})" if draft.having else ""
+    source = f"(SELECT {_computed(draft, plain)} FROM noisy)"
+    if draft.scope.windows:
+        windows = ", ".join(f"{w.sql()} AS w{i}" for i, w in enumerate(draft.scope.windows))
+        source, having = f"(SELECT *, {windows} FROM {source}{having})", ""
+        source = f"(SELECT {_computed(draft, [o for o in outputs if o not in plain])} FROM {source})"
+    if draft.qualify:
+        having += f"{' AND' if having else ' WHERE'} TRY({draft.qualify})"
     keys = [f"{k.name} ASC NULLS LAST" for k in draft.keys]
     order = f" ORDER BY {', '.join([*draft.order, *keys])}" if draft.order or keys else ""
-    shown = f"SELECT {', '.join(['cell', *outputs])} FROM (SELECT *, {computed} FROM noisy)"
-    return f"{shown}{having}{order}{draft.limit}"
+    distinct = f"DISTINCT ON ({', '.join(outputs)}) " if draft.select.args.get("distinct") else ""
+    return f"SELECT {distinct}{', '.join(['cell', *outputs])} FROM {source}{having}{order}{draft.limit}"
+
+
+def _plain(draft: Draft) -> list[str]:
+    """The outputs that hold no window."""
+    return [f"o{i}" for i, e in enumerate(draft.select.expressions) if e.find(exp.Window) is None]
+
+
+def _computed(draft: Draft, outputs: list[str]) -> str:
+    """Everything that is there, and these outputs."""
+    return ", ".join(["*", *(f"TRY({draft.output_terms[int(o[1:])].sql}) AS {o}" for o in outputs)])
 
 
 def _spread_sql(draft: Draft) -> str:
@@ -358,10 +357,33 @@ def _spread_sql(draft: Draft) -> str:
         return ""
     keys = "".join(f", n.{k.name}" for k in draft.keys)
     redrawn = ", ".join(f"n.{s.name} + z.{s.name} * c.{s.name} AS {s.name}" for s in draft.statistics)
-    drawn = f"SELECT n.cell{keys}, {redrawn} FROM noisy AS n CROSS JOIN normals AS z CROSS JOIN scales AS c"
+    if draft.derived_windows:
+        steps = _redrawn_windows(draft, f"n.cell, z.draw{keys}, {redrawn}")
+    else:
+        steps = [
+            f"drawn AS (SELECT n.cell{keys}, {redrawn} FROM noisy AS n CROSS JOIN normals AS z CROSS JOIN scales AS c)"
+        ]
     values = ", ".join(f"TRY(CAST({t.sql} AS DOUBLE)) AS {name}" for name, t in draft.spread.items())
     ends = ", ".join(
         f"quantile_cont({name}, {p}) FILTER (WHERE isfinite({name}))" for name in draft.spread for p in (0.025, 0.975)
     )
-    derived = f"SELECT cell, {values} FROM drawn"
-    return f"WITH drawn AS ({drawn}), derived AS ({derived}) SELECT cell, {ends} FROM derived GROUP BY cell"
+    steps.append(f"derived AS (SELECT cell, {values} FROM drawn)")
+    return f"WITH {', '.join(steps)} SELECT cell, {ends} FROM derived GROUP BY cell"
+
+
+def _redrawn_windows(draft: Draft, columns: str) -> list[str]:
+    """A window sees one draw of the rows that HAVING left in the answer.
+
+    Unlike other columns, all draws of all rows are held at once. Where that is too much there are fewer draws, or none.
+    """
+    windows = draft.scope.windows[: draft.derived_windows]
+    room = MAX_REDRAWN // (len(draft.keys) + len(draft.statistics) + len(windows))
+    having = f" WHERE TRY({draft.having})" if draft.having else ""
+    over = ", ".join(f"{w.sql('draw')} AS w{i}" for i, w in enumerate(windows))
+    return [
+        f"shown AS (SELECT * FROM (SELECT {_computed(draft, _plain(draft))} FROM noisy){having})",
+        "draws AS (SELECT row_number() OVER () AS draw, *, (SELECT count(*) FROM noisy) AS size FROM normals)",
+        f"redrawn AS (SELECT {columns} FROM shown AS n CROSS JOIN draws AS z CROSS JOIN scales AS c "
+        f"WHERE greatest(z.draw, {MIN_DRAWS}) * z.size <= {room})",
+        f"drawn AS (SELECT *, {over} FROM redrawn)",
+    ]

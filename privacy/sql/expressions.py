@@ -9,6 +9,7 @@ there (`privacy.sql.terms.total`), and no operand is written out more often than
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from sqlglot import exp
 
 from privacy.errors import Text
 from privacy.facts import Kind
-from privacy.sql import functions, terms
+from privacy.sql import calendar, functions, terms
 from privacy.sql.parse import GENERAL_ADVICE, refuse, require_arguments, where_of
 from privacy.sql.problems import (
     BadLiteral,
@@ -29,7 +30,7 @@ from privacy.sql.problems import (
     UnknownAggregate,
     UnknownFunction,
 )
-from privacy.sql.terms import Term, as_day, as_moment, require_kind, total, truth
+from privacy.sql.terms import Term, as_day, as_moment, quote_text, require_kind, total, truth
 
 MAX_INTEGER = 2**63 - 1
 #: An operand that is written out again and again (CASE x WHEN …, NULLIF) may be this long: repeats within repeats would
@@ -37,6 +38,8 @@ MAX_INTEGER = 2**63 - 1
 MAX_REPEATED = 500
 #: The numbers that are read: exponents of three digits at most, because exact arithmetic writes every digit out.
 _NUMBER = re.compile(r"(\d{1,40}\.?\d{0,40}|\.\d{1,40})(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
+#: What the literal NULL is among texts, days and moments, whose functions have several signatures.
+_TYPED_NULL = {Kind.TEXT: "VARCHAR", Kind.DATE: "DATE", Kind.TIMESTAMP: "TIMESTAMP"}
 
 #: The aggregates of the accepted dialect.
 AGGREGATES = (
@@ -58,21 +61,24 @@ _NAMES: dict[type[exp.Expr], Text] = {
     exp.Star: Text("* (all columns)", "*（全部列）"),
     exp.Placeholder: Text("a parameter", "参数占位符"),
     exp.Interval: Text("INTERVAL", "INTERVAL"),
-    exp.RegexpLike: Text("a regular expression", "正则表达式"),
     exp.Collate: Text("COLLATE", "COLLATE"),
     exp.Bracket: Text("an index [ ]", "下标 [ ]"),
     exp.Order: Text("ORDER BY inside an aggregate", "聚合函数中的 ORDER BY"),
 }
 _LEVELS = Text("Ask for each level with its own GROUP BY.", "请用各自的 GROUP BY 分别提问。")
 _ONE_SELECT = Text(
-    "Write one SELECT over the tables; public tables can be joined.", "请直接对表写一条 SELECT；公开表可以连接。"
+    "A subquery may stand in FROM or WITH, and in WHERE behind IN or EXISTS.",
+    "子查询可以写在 FROM 或 WITH 中，也可以在 WHERE 中写在 IN 或 EXISTS 之后。",
 )
 #: The nearest thing that is accepted, where it is not the general form of a question.
 _NEAREST: dict[type[exp.Expr], Text] = {
     exp.Window: Text(
-        "Use GROUP BY; ORDER BY and LIMIT work on the answer.", "请使用 GROUP BY；ORDER BY 与 LIMIT 作用于结果。"
+        "Windows work on the answer: in SELECT, QUALIFY and ORDER BY, over aggregates and keys.",
+        "窗口函数作用于结果：可用于 SELECT、QUALIFY 和 ORDER BY，计算聚合与分组键。",
     ),
-    exp.RegexpLike: Text("Use LIKE, ILIKE, contains or starts_with.", "请使用 LIKE、ILIKE、contains 或 starts_with。"),
+    exp.Interval: Text(
+        "Write d + INTERVAL 3 MONTH or d - INTERVAL 3 MONTH.", "请写成 d + INTERVAL 3 MONTH 或 d - INTERVAL 3 MONTH。"
+    ),
     exp.Rollup: _LEVELS,
     exp.Cube: _LEVELS,
     exp.GroupingSets: _LEVELS,
@@ -118,9 +124,9 @@ class Reader:
         if isinstance(node, exp.Column):
             require_arguments(node, "this", "table")
             return self.scope.column(node)
-        operator = _OPERATORS.get(type(node))
-        if operator is not None:
-            return operator(self, node)
+        operator_reader = _OPERATORS.get(type(node))
+        if operator_reader is not None:
+            return operator_reader(self, node)
         function = functions.find(node)
         if function is not None:
             return function(self, node)
@@ -139,14 +145,48 @@ class Reader:
         return refuse(Text(f"the construct {node.key.upper()}", f"结构 {node.key.upper()}"), node)
 
     def of_kind(self, node: exp.Expr, name: str, *kinds: Kind) -> Term:
-        """Read `node` and require one of `kinds` (the literal NULL fits all)."""
+        """Read `node` and require one of `kinds` (the literal NULL fits all; where DuckDB could not tell, it gets a type)."""
         term = self.read(node)
         require_kind(term, node, name, *kinds)
+        if term.kind is None and kinds[0] in _TYPED_NULL:
+            return replace(term, sql=f"CAST(NULL AS {_TYPED_NULL[kinds[0]]})")
         return term
 
     def numeric(self, node: exp.Expr, name: str) -> Term:
         """Read `node` and require a number."""
         return self.of_kind(node, name, Kind.INTEGER, Kind.NUMBER)
+
+    def arguments(self, node: exp.Expr, name: str, count: int) -> list[exp.Expr]:
+        """The operands of a function of `count` operands, whether or not the parser knows it by name."""
+        listed = isinstance(node, exp.Anonymous)
+        require_arguments(node, "this", "expressions" if listed else "expression")
+        found = list(node.expressions) if listed else [n for n in (node.this, node.expression) if n is not None]
+        self.require_count(node, name, len(found), count)
+        return found
+
+    def require_count(self, node: exp.Expr, name: str, found: int, *accepted: int) -> None:
+        """Refuse a function of another number of operands."""
+        if found not in accepted:
+            counts = "/".join(str(n) for n in accepted)
+            construct = Text(f"{name.upper()} of {found} operands", f"{found} 个参数的 {name.upper()}")
+            raise refuse(construct, node, Text(f"It takes {counts}.", f"它需要 {counts} 个参数。"))
+
+    def constant(self, node: exp.Expr | None, name: str, default: int) -> int:
+        """A whole literal argument; refused when it is an expression, because it would shape the plan from data."""
+        if node is None:
+            return default
+        term = self.read(node)
+        if not isinstance(term.literal, int) or isinstance(term.literal, bool) or abs(term.literal) > 10_000:
+            construct = Text(f"a computed second argument of {name}", f"{name} 的第二个参数不是常数")
+            raise refuse(construct, node, Text("Write a whole number.", "请写一个整数。"))
+        return term.literal
+
+    def constant_text(self, node: exp.Expr | None, name: str) -> str:
+        """A text literal argument; refused when it is an expression: what it made of a row could not be bounded."""
+        if not isinstance(node, exp.Literal) or not node.args.get("is_string"):
+            construct = Text(f"{name} without a constant text", f"没有文本常量的 {name}")
+            raise refuse(construct, node or exp.Null(), Text("Write a text in quotes.", "请写一个带引号的文本。"))
+        return str(node.this)
 
     def require_short(self, node: exp.Expr, *repeated: Term) -> None:
         """Refuse a long operand that would be repeated."""
@@ -179,11 +219,6 @@ def written_name(node: exp.Expr) -> str:
     return node.sql(dialect="duckdb", comments=False).partition("(")[0][:40]
 
 
-def quote_text(value: str) -> str:
-    """A SQL text literal."""
-    return "'" + value.replace("'", "''") + "'"
-
-
 def quote_name(name: str) -> str:
     """A quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
@@ -211,7 +246,7 @@ def _literal(_: Reader, node: exp.Expr) -> Term:
         low=value,
         high=value,
         step=value,
-        domain=(int(value),) if whole else None,
+        domain=(int(value),) if whole else terms.doubles((value,)),
         literal=int(value) if whole else None,
     )
 
@@ -234,21 +269,28 @@ def _negative(reader: Reader, node: exp.Expr) -> Term:
     a = reader.numeric(node.this, "-")
     low, high = None if a.high is None else -a.high, None if a.low is None else -a.low
     literal = -a.literal if isinstance(a.literal, int) else None
-    whole = a.domain if a.kind is Kind.INTEGER else None
-    domain = None if whole is None else tuple(-v for v in reversed(whole) if isinstance(v, int))
+    domain = None
+    if a.domain is not None:
+        numbers = [-v for v in reversed(a.domain) if isinstance(v, int | float)]
+        domain = terms.doubles(numbers) if a.kind is Kind.NUMBER else tuple(numbers)
     return total(replace(a, sql=f"(- {a.sql})", low=low, high=high, domain=domain, literal=literal))
 
 
 def _arithmetic(symbol: str) -> Callable[[Reader, exp.Expr], Term]:
     def read(reader: Reader, node: exp.Expr) -> Term:
         require_arguments(node, "this", "expression")
+        of_days = calendar.arithmetic(reader, node, symbol)
+        if of_days is not None:
+            return of_days
         a, b = reader.numeric(node.this, symbol), reader.numeric(node.expression, symbol)
         sql = f"({a.sql} {symbol} {b.sql})"
         match symbol:
-            case "+" | "-":
-                return total(terms.add(a, b, sql, minus=symbol == "-"))
+            case "+":
+                return total(terms.images(terms.add(a, b, sql, minus=False), a, b, operator.add))
+            case "-":
+                return total(terms.images(terms.add(a, b, sql, minus=True), a, b, operator.sub))
             case "*":
-                return total(terms.multiply(a, b, sql))
+                return total(terms.images(terms.multiply(a, b, sql), a, b, operator.mul))
         return replace(terms.divide(a, b, sql), nullable=_null_at_zero(a, b))
 
     return read

@@ -1,8 +1,8 @@
 """The functions of the accepted dialect: a table of readers, each total in what it emits.
 
-Owns the allow-list. A function that is not in `_READERS` or `_BY_NAME` does not exist for an asker: no `error()`,
-`random()`, `hash()`, `query()`, no table or list function, no regular expression. It never emits a name that the asker
-wrote.
+Owns the allow-list, and the readers of numbers, choices and casts; `privacy.sql.texts` and `privacy.sql.calendar` own those of
+texts and days. A function that is not in `_READERS` or `_BY_NAME` does not exist for an asker: no `error()`, `random()`,
+`hash()`, `query()`, no table or list function. It never emits a name that the asker wrote.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlglot import exp
 
 from privacy.errors import Text
 from privacy.facts import Kind
-from privacy.sql import terms
+from privacy.sql import calendar, terms, texts
 from privacy.sql.parse import refuse, require_arguments, where_of
 from privacy.sql.problems import TypeMismatch
 from privacy.sql.terms import Term, as_day, require_kind, total, truth
@@ -29,23 +29,9 @@ FunctionReader = Callable[["Reader", exp.Expr], Term]
 
 _WHOLE_TYPES = {"TINYINT", "SMALLINT", "INT", "BIGINT"}
 _REAL_TYPES = {"DOUBLE", "FLOAT"}
+#: A quotient as a double may lie on the other side of a whole number that is this near.
+_NEAR = Fraction(1, 10**9)
 _TIME_TYPES = {"TIMESTAMP", "TIMESTAMPNTZ"}
-
-#: Calendar parts: (lowest, highest) value, None where the column's own bounds tell.
-_PARTS: dict[str, tuple[int, int] | None] = {
-    "year": None,
-    "quarter": (1, 4),
-    "month": (1, 12),
-    "week": (1, 53),
-    "day": (1, 31),
-    "dow": (0, 6),
-    "isodow": (1, 7),
-    "doy": (1, 366),
-    "hour": (0, 23),
-    "minute": (0, 59),
-}
-_PART_ALIASES = {"dayofweek": "dow", "dayofyear": "doy", "dayofmonth": "day", "weekofyear": "week"}
-_TRUNCATIONS = ("day", "week", "month", "quarter", "year")
 
 
 def find(node: exp.Expr) -> FunctionReader | None:
@@ -60,37 +46,39 @@ def listed() -> str:
     return ", ".join(NAMES)
 
 
-def _literal_int(reader: Reader, node: exp.Expr | None, name: str, default: int) -> int:
-    """A whole literal argument; refused when it is an expression, because it would shape the plan from data."""
-    if node is None:
-        return default
-    term = reader.read(node)
-    if not isinstance(term.literal, int) or isinstance(term.literal, bool) or abs(term.literal) > 10_000:
-        construct = Text(f"a computed second argument of {name}", f"{name} 的第二个参数不是常数")
-        raise refuse(construct, node, Text("Write a whole number.", "请写一个整数。"))
-    return term.literal
-
-
 def _rounding(template: str, name: str, *, keeps_integer: bool) -> FunctionReader:
     def read(reader: Reader, node: exp.Expr) -> Term:
         require_arguments(node, "this", "decimals")
         a = reader.numeric(node.this, name)
-        digits = max(-9, min(9, _literal_int(reader, node.args.get("decimals"), name, 0)))
+        digits = max(-9, min(9, reader.constant(node.args.get("decimals"), name, 0)))
         kind = a.kind if keeps_integer and a.kind is not None else Kind.NUMBER
         if kind is Kind.INTEGER and digits >= 0:
             return a
-        return total(terms.rounded(a, template.format(a=a.sql, n=digits), digits, kind))
+        return total(terms.listed(terms.rounded(a, template.format(a=a.sql, n=digits), digits, kind)))
 
     return read
 
 
 def _whole(name: str) -> FunctionReader:
+    """FLOOR, CEIL and TRUNC, which move an end in one direction only."""
+
     def read(reader: Reader, node: exp.Expr) -> Term:
         require_arguments(node, "this")
         a = reader.numeric(node.this, name)
-        return terms.rounded(a, f"{name}({a.sql})", 0, Kind.NUMBER)
+        found = terms.rounded(a, f"{name}({a.sql})", 0, Kind.NUMBER)
+        if a.high is not None and (name == "floor" or (name == "trunc" and a.high >= 0)):
+            found = replace(found, high=Fraction(math.floor(a.high + _NEAR)))
+        if a.low is not None and (name == "ceil" or (name == "trunc" and a.low <= 0)):
+            found = replace(found, low=Fraction(math.ceil(a.low - _NEAR)))
+        return terms.listed(found)
 
     return read
+
+
+def _truncated(reader: Reader, node: exp.Expr) -> Term:
+    decimals = node.args.get("decimals")
+    read = _whole("trunc") if decimals is None else _rounding("trunc({a}, {n})", "TRUNC", keeps_integer=True)
+    return read(reader, node)
 
 
 def _abs(reader: Reader, node: exp.Expr) -> Term:
@@ -113,18 +101,22 @@ def _root(reader: Reader, node: exp.Expr) -> Term:
 
 
 def _logarithm(reader: Reader, node: exp.Expr) -> Term:
-    base_ten = isinstance(node, exp.Log)
-    if base_ten and (node.expression is None or node.this.name != "10"):
-        raise refuse(
-            Text("LOG with a base other than 10", "底数不是 10 的 LOG"),
-            node,
-            Text("Use LN or LOG10.", "请使用 LN 或 LOG10。"),
-        )
-    a = reader.numeric(node.expression if base_ten else node.this, "LN")
-    scale = math.log(10) if base_ten else 1.0
+    """LN, LOG10 (which is also what LOG of one argument is) and LOG2."""
+    function, operand = "ln", node.this
+    if isinstance(node, exp.Log):
+        base = node.this.name if node.expression is not None else "10"
+        if base not in ("2", "10"):
+            raise refuse(
+                Text("LOG with a base other than 2 or 10", "底数不是 2 或 10 的 LOG"),
+                node,
+                Text("Use LN(x) / LN(base).", "请使用 LN(x) / LN(底数)。"),
+            )
+        function, operand = f"log{base}", node.this if node.expression is None else node.expression
+    a = reader.numeric(operand, function.upper())
+    scale = {"ln": 1.0, "log2": math.log(2), "log10": math.log(10)}[function]
     low = Fraction(math.floor(_log(a.low) / scale)) if a.low is not None and a.low > 0 else None
     high = Fraction(math.ceil(_log(a.high) / scale)) if a.high is not None and a.high > 0 else None
-    return Term(sql=f"{'log10' if base_ten else 'ln'}({a.sql})", kind=Kind.NUMBER, low=low, high=high)
+    return Term(sql=f"{function}({a.sql})", kind=Kind.NUMBER, low=low, high=high)
 
 
 def _log(value: Fraction) -> float:
@@ -139,16 +131,127 @@ def _exponential(reader: Reader, node: exp.Expr) -> Term:
 
 def _power(reader: Reader, node: exp.Expr) -> Term:
     require_arguments(node, "this", "expression")
-    a = reader.numeric(node.this, "POWER")
-    exponent = _literal_int(reader, node.expression, "POWER", 1)
+    a, exponent = reader.numeric(node.this, "POWER"), reader.numeric(node.expression, "POWER")
+    n = exponent.literal
+    if not isinstance(n, int):
+        low, high = _real_power(a, exponent)
+        return Term(sql=f"pow({a.sql}, {exponent.sql})", kind=Kind.NUMBER, low=low, high=high)
     low = high = step = None
-    if a.low is not None and a.high is not None and 1 <= exponent <= 8:
-        ends = sorted((a.low**exponent, a.high**exponent))
-        spans_zero = exponent % 2 == 0 and a.low <= 0 <= a.high
-        low, high = Fraction(0) if spans_zero else ends[0], ends[1]
-        step = None if a.step is None else a.step**exponent
-    sql = f"pow({a.sql}, {exponent})"
-    return Term(sql=sql, kind=Kind.NUMBER, low=low, high=high, step=step)
+    if a.low is not None and a.high is not None and 1 <= n <= 8:
+        ends = sorted((a.low**n, a.high**n))
+        low, high = Fraction(0) if n % 2 == 0 and a.low <= 0 <= a.high else ends[0], ends[1]
+        step = None if a.step is None else a.step**n
+    return Term(sql=f"pow({a.sql}, {n})", kind=Kind.NUMBER, low=low, high=high, step=step)
+
+
+def _real_power(a: Term, exponent: Term) -> tuple[Fraction | None, Fraction | None]:
+    """The ends of a power with a constant exponent above 0 of what is not below 0: it rises."""
+    e = exponent.low
+    if e is None or e != exponent.high or not 0 < e <= 8 or a.low is None or a.high is None or a.low < 0:
+        return None, None
+    return _outward(float(a.low) ** float(e), float(a.high) ** float(e))
+
+
+def _outward(low: float, high: float) -> tuple[Fraction, Fraction]:
+    """Ends that hold what floating point makes of either end."""
+    return Fraction(low) - _slack(low), Fraction(high) + _slack(high)
+
+
+def _slack(value: float) -> Fraction:
+    return Fraction(abs(value)) / 10**9 + Fraction(1, 10**9)
+
+
+def _rising(function: str, same: Callable[[float], float]) -> FunctionReader:
+    """A function that rises everywhere; `same` is what Python calls it."""
+
+    def read(reader: Reader, node: exp.Expr) -> Term:
+        require_arguments(node, "this")
+        a = reader.numeric(node.this, function.upper())
+        low, high = (
+            (None, None) if a.low is None or a.high is None else _outward(same(float(a.low)), same(float(a.high)))
+        )
+        return Term(sql=f"{function}({a.sql})", kind=Kind.NUMBER, low=low, high=high)
+
+    return read
+
+
+def _within(function: str, low: int | None, high: int | None, count: int = 1) -> FunctionReader:
+    """A function of angles, between two whole numbers; beyond its domain it is not a number."""
+
+    def read(reader: Reader, node: exp.Expr) -> Term:
+        found = [reader.numeric(n, function.upper()) for n in reader.arguments(node, function, count)]
+        ends = (None if v is None else Fraction(v) for v in (low, high))
+        sql = f"{function}({', '.join(f'CAST({t.sql} AS DOUBLE)' for t in found)})"
+        return Term(sql=sql, kind=Kind.NUMBER, low=next(ends), high=next(ends))
+
+    return read
+
+
+def _pi(_: Reader, node: exp.Expr) -> Term:
+    require_arguments(node)
+    return Term(sql="pi()", kind=Kind.NUMBER, nullable=False, low=Fraction(math.pi), high=Fraction(math.pi))
+
+
+def _bits(template: str, name: str) -> FunctionReader:
+    """AND, OR and XOR of bits: of numbers that are not negative, no result has more bits than they have."""
+
+    def read(reader: Reader, node: exp.Expr) -> Term:
+        require_arguments(node, "this", "expression")
+        pair = [reader.of_kind(n, name, Kind.INTEGER) for n in (node.this, node.expression)]
+        low = high = None
+        if all(t.low is not None and t.low >= 0 and t.high is not None for t in pair):
+            highs = [math.floor(t.high or 0) for t in pair]
+            low, high = Fraction(0), Fraction(min(highs) if name == "&" else 2 ** max(highs).bit_length() - 1)
+        sql = template.format(*(f"CAST({t.sql} AS BIGINT)" if t.kind is None else t.sql for t in pair))
+        return terms.number(sql, Kind.INTEGER, pair, low=low, high=high, step=Fraction(1))
+
+    return read
+
+
+def _shift(symbol: str) -> FunctionReader:
+    """A shift of bits; NULL where it cannot be made. To the right, what is not below zero does not grow."""
+
+    def read(reader: Reader, node: exp.Expr) -> Term:
+        require_arguments(node, "this", "expression")
+        pair = [reader.of_kind(n, symbol, Kind.INTEGER) for n in (node.this, node.expression)]
+        high = pair[0].high if symbol == ">>" and pair[0].low is not None and pair[0].low >= 0 else None
+        low = None if high is None else Fraction(0)
+        sql = f"TRY({pair[0].sql} {symbol} {pair[1].sql})"
+        return Term(sql=sql, kind=Kind.INTEGER, low=low, high=high, step=Fraction(1))
+
+    return read
+
+
+def _flipped(reader: Reader, node: exp.Expr) -> Term:
+    a = reader.of_kind(node.this, "~", Kind.INTEGER)
+    low, high = None if a.high is None else -a.high - 1, None if a.low is None else -a.low - 1
+    return terms.number(f"(~ {a.sql})", Kind.INTEGER, (a,), low=low, high=high, step=Fraction(1))
+
+
+def _is_special(function: str) -> FunctionReader:
+    """ISNAN, ISINF and ISFINITE: conditions on what is otherwise no value."""
+
+    def read(reader: Reader, node: exp.Expr) -> Term:
+        a = reader.numeric(reader.arguments(node, function, 1)[0], function.upper())
+        return truth(f"{function}(CAST({a.sql} AS DOUBLE))", [a])
+
+    return read
+
+
+def _clip(reader: Reader, node: exp.Expr) -> Term:
+    """`clip(x, low, high)` is LEAST(GREATEST(x, low), high), except that NULL stays NULL."""
+    nodes = reader.arguments(node, "clip", 3)
+    a, low, high = reader.alike(nodes, "CLIP")
+    reader.require_short(node, a)
+    union = terms.hull("", [a, low, high], nullable=any(t.nullable for t in (a, low, high)))
+    sql = f"(CASE WHEN {a.sql} IS NOT NULL THEN least(greatest({a.sql}, {low.sql}), {high.sql}) END)"
+    return replace(
+        union,
+        sql=sql,
+        low=terms.lowest((low.low, high.low, a.low if low.nullable else low.low)),
+        high=terms.highest((high.high, union.high if high.nullable else high.high)),
+        domain=None,
+    )
 
 
 def _extreme(name: str) -> FunctionReader:
@@ -183,125 +286,6 @@ def _nullif(reader: Reader, node: exp.Expr) -> Term:
     return replace(a, sql=f"(CASE WHEN {a.sql} = {b.sql} THEN NULL ELSE {a.sql} END)", nullable=True, literal=None)
 
 
-def _text(template: str, name: str) -> FunctionReader:
-    def read(reader: Reader, node: exp.Expr) -> Term:
-        require_arguments(node, "this")
-        a = reader.of_kind(node.this, name, Kind.TEXT)
-        return Term(sql=template.format(a=a.sql), kind=Kind.TEXT, nullable=a.nullable)
-
-    return read
-
-
-def _trim(reader: Reader, node: exp.Expr) -> Term:
-    require_arguments(node, "this", "position")
-    a = reader.of_kind(node.this, "TRIM", Kind.TEXT)
-    function = {"LEADING": "ltrim", "TRAILING": "rtrim"}.get(str(node.args.get("position") or ""), "trim")
-    return Term(sql=f"{function}({a.sql})", kind=Kind.TEXT, nullable=a.nullable)
-
-
-def _length(reader: Reader, node: exp.Expr) -> Term:
-    require_arguments(node, "this")
-    a = reader.of_kind(node.this, "LENGTH", Kind.TEXT)
-    return Term(sql=f"length({a.sql})", kind=Kind.INTEGER, nullable=a.nullable, low=Fraction(0), step=Fraction(1))
-
-
-def _substring(reader: Reader, node: exp.Expr) -> Term:
-    require_arguments(node, "this", "start", "length")
-    a = reader.of_kind(node.this, "SUBSTRING", Kind.TEXT)
-    start = _literal_int(reader, node.args.get("start"), "SUBSTRING", 1)
-    length = _literal_int(reader, node.args.get("length"), "SUBSTRING", 10_000)
-    return Term(sql=f"substring({a.sql}, {start}, {length})", kind=Kind.TEXT, nullable=a.nullable)
-
-
-def _side(name: str) -> FunctionReader:
-    def read(reader: Reader, node: exp.Expr) -> Term:
-        require_arguments(node, "this", "expression")
-        a = reader.of_kind(node.this, name, Kind.TEXT)
-        length = _literal_int(reader, node.expression, name, 1)
-        return Term(sql=f"{name.lower()}({a.sql}, {length})", kind=Kind.TEXT, nullable=a.nullable)
-
-    return read
-
-
-def _text_test(function: str) -> FunctionReader:
-    def read(reader: Reader, node: exp.Expr) -> Term:
-        require_arguments(node, "this", "expression")
-        pair = [reader.of_kind(n, function.upper(), Kind.TEXT) for n in (node.this, node.expression)]
-        return truth(f"{function}({pair[0].sql}, {pair[1].sql})", pair)
-
-    return read
-
-
-def _concatenation(reader: Reader, node: exp.Expr) -> Term:
-    require_arguments(node, "this", "expression")
-    a, b = (reader.of_kind(n, "||", Kind.TEXT) for n in (node.this, node.expression))
-    return Term(sql=f"({a.sql} || {b.sql})", kind=Kind.TEXT, nullable=a.nullable or b.nullable)
-
-
-def _concat(reader: Reader, node: exp.Expr) -> Term:
-    require_arguments(node, "expressions")
-    found = [reader.of_kind(n, "CONCAT", Kind.TEXT) for n in node.expressions]
-    return Term(sql=f"concat({', '.join(t.sql for t in found)})", kind=Kind.TEXT, nullable=False)
-
-
-def _part_of(reader: Reader, node: exp.Expr, part: str) -> Term:
-    name = _PART_ALIASES.get(part.lower(), part.lower())
-    if name not in _PARTS:
-        listed_parts = ", ".join(_PARTS)
-        raise refuse(
-            Text(f"the calendar part {name}", f"日期部分 {name}"),
-            node,
-            Text(f"Accepted: {listed_parts}.", f"可用：{listed_parts}。"),
-        )
-    day = reader.of_kind(node, f"EXTRACT({name})", *_day_kinds(name))
-    span = _PARTS[name]
-    low = Fraction(span[0]) if span else (Fraction(day.since.year) if day.since else None)
-    high = Fraction(span[1]) if span else (Fraction(day.until.year) if day.until else None)
-    sql = f"date_part('{name}', {day.sql})"
-    return Term(sql=sql, kind=Kind.INTEGER, nullable=day.nullable, low=low, high=high, step=Fraction(1))
-
-
-def _day_kinds(part: str) -> tuple[Kind, ...]:
-    return (Kind.TIMESTAMP,) if part in ("hour", "minute") else (Kind.DATE, Kind.TIMESTAMP)
-
-
-def _calendar(part: str) -> FunctionReader:
-    def read(reader: Reader, node: exp.Expr) -> Term:
-        require_arguments(node, "this")
-        return _part_of(reader, node.this, part)
-
-    return read
-
-
-def _extract(reader: Reader, node: exp.Expr) -> Term:
-    require_arguments(node, "this", "expression")
-    return _part_of(reader, node.expression, node.this.name)
-
-
-def _date_part(reader: Reader, node: exp.Expr) -> Term:
-    arguments = node.expressions
-    if len(arguments) != 2 or not isinstance(arguments[0], exp.Literal):
-        raise refuse(Text("DATE_PART without a constant part", "日期部分不是常数的 DATE_PART"), node)
-    return _part_of(reader, arguments[1], arguments[0].name)
-
-
-def _truncate(reader: Reader, node: exp.Expr) -> Term:
-    require_arguments(node, "this", "unit")
-    unit = node.args["unit"].name.lower()
-    if unit not in _TRUNCATIONS:
-        listed_units = ", ".join(_TRUNCATIONS)
-        raise refuse(
-            Text(f"DATE_TRUNC to {unit}", f"按 {unit} 截断的 DATE_TRUNC"),
-            node,
-            Text(f"Accepted: {listed_units}.", f"可用：{listed_units}。"),
-        )
-    day = reader.of_kind(node.this, "DATE_TRUNC", Kind.DATE, Kind.TIMESTAMP)
-    domain = terms.days_by(unit, day.since, day.until) if day.since and day.until else None
-    since = terms.first_day(unit, day.since) if day.since else None
-    sql = f"CAST(date_trunc('{unit}', {day.sql}) AS DATE)"
-    return Term(sql=sql, kind=Kind.DATE, nullable=day.nullable, since=since, until=day.until, domain=domain)
-
-
 def _cast(reader: Reader, node: exp.Expr) -> Term:
     require_arguments(node, "this", "to")
     target = node.args["to"].this.name
@@ -331,7 +315,7 @@ def _cast_number(a: Term, node: exp.Expr, sql: str, digits: int, kind: Kind) -> 
 
 
 def _cast_decimal(reader: Reader, a: Term, node: exp.Expr) -> Term:
-    parameters = [_literal_int(reader, p.this, "DECIMAL", 0) for p in node.args["to"].expressions]
+    parameters = [reader.constant(p.this, "DECIMAL", 0) for p in node.args["to"].expressions]
     width, digits = (*parameters, 18, 3)[:2] if len(parameters) != 1 else (parameters[0], 0)
     if not (1 <= width <= 38 and 0 <= digits <= min(width, 9)):
         raise refuse(
@@ -371,50 +355,108 @@ _READERS: dict[type[exp.Expr], FunctionReader] = {
     exp.Round: _rounding("round({a}, {n})", "ROUND", keeps_integer=True),
     exp.Floor: _whole("floor"),
     exp.Ceil: _whole("ceil"),
-    exp.Trunc: _whole("trunc"),
+    exp.Trunc: _truncated,
     exp.Abs: _abs,
     exp.Sign: _sign,
     exp.Sqrt: _root,
+    exp.Cbrt: _rising("cbrt", lambda v: math.copysign(abs(v) ** (1 / 3), v)),
     exp.Ln: _logarithm,
     exp.Log: _logarithm,
     exp.Exp: _exponential,
     exp.Pow: _power,
+    exp.Pi: _pi,
+    exp.Sin: _within("sin", -1, 1),
+    exp.Cos: _within("cos", -1, 1),
+    exp.Tan: _within("tan", None, None),
+    exp.Asin: _within("asin", -2, 2),
+    exp.Acos: _within("acos", 0, 4),
+    exp.Atan: _within("atan", -2, 2),
+    exp.Atan2: _within("atan2", -4, 4, 2),
+    exp.Radians: _rising("radians", math.radians),
+    exp.Degrees: _rising("degrees", math.degrees),
+    exp.BitwiseAnd: _bits("({} & {})", "&"),
+    exp.BitwiseOr: _bits("({} | {})", "|"),
+    exp.BitwiseXor: _bits("xor({}, {})", "XOR"),
+    exp.BitwiseNot: _flipped,
+    exp.BitwiseLeftShift: _shift("<<"),
+    exp.BitwiseRightShift: _shift(">>"),
+    exp.IsNan: _is_special("isnan"),
+    exp.IsInf: _is_special("isinf"),
     exp.Least: _extreme("LEAST"),
     exp.Greatest: _extreme("GREATEST"),
     exp.Coalesce: _coalesce,
     exp.Nullif: _nullif,
-    exp.Lower: _text("lower({a})", "LOWER"),
-    exp.Upper: _text("upper({a})", "UPPER"),
-    exp.Trim: _trim,
-    exp.Length: _length,
-    exp.Substring: _substring,
-    exp.Left: _side("LEFT"),
-    exp.Right: _side("RIGHT"),
-    exp.StartsWith: _text_test("starts_with"),
-    exp.Contains: _text_test("contains"),
-    exp.DPipe: _concatenation,
-    exp.Concat: _concat,
-    exp.Extract: _extract,
-    exp.Year: _calendar("year"),
-    exp.Quarter: _calendar("quarter"),
-    exp.Month: _calendar("month"),
-    exp.Week: _calendar("week"),
-    exp.Day: _calendar("day"),
-    exp.DayOfWeek: _calendar("dow"),
-    exp.DayOfYear: _calendar("doy"),
-    exp.DayOfMonth: _calendar("day"),
-    exp.Hour: _calendar("hour"),
-    exp.Minute: _calendar("minute"),
-    exp.TimestampTrunc: _truncate,
-    exp.DateTrunc: _truncate,
+    exp.Lower: texts.changed("lower({a})", "LOWER"),
+    exp.Upper: texts.changed("upper({a})", "UPPER"),
+    exp.Reverse: texts.changed("reverse({a})", "REVERSE"),
+    exp.Trim: texts.trim,
+    exp.Length: texts.length("length"),
+    exp.Substring: texts.substring,
+    exp.Left: texts.side("LEFT"),
+    exp.Right: texts.side("RIGHT"),
+    exp.Pad: texts.pad,
+    exp.StartsWith: texts.condition("starts_with"),
+    exp.EndsWith: texts.condition("ends_with"),
+    exp.Contains: texts.condition("contains"),
+    exp.StrPosition: texts.position,
+    exp.DPipe: texts.joined,
+    exp.Concat: texts.concat,
+    exp.ConcatWs: texts.concat_ws,
+    exp.Replace: texts.replaced,
+    exp.SplitPart: texts.split_part,
+    exp.Escape: texts.escape,
+    exp.RegexpLike: texts.matches("regexp_matches"),
+    exp.RegexpFullMatch: texts.matches("regexp_full_match"),
+    exp.SimilarTo: texts.similar,
+    exp.RegexpExtract: texts.extract,
+    exp.RegexpReplace: texts.substituted,
+    exp.Extract: calendar.extract,
+    exp.Year: calendar.part("year"),
+    exp.Quarter: calendar.part("quarter"),
+    exp.Month: calendar.part("month"),
+    exp.Week: calendar.part("week"),
+    exp.Day: calendar.part("day"),
+    exp.DayOfWeek: calendar.part("dow"),
+    exp.DayOfWeekIso: calendar.part("isodow"),
+    exp.DayOfYear: calendar.part("doy"),
+    exp.DayOfMonth: calendar.part("day"),
+    exp.Hour: calendar.part("hour"),
+    exp.Minute: calendar.part("minute"),
+    exp.Second: calendar.part("second"),
+    exp.TimestampTrunc: calendar.truncate,
+    exp.DateTrunc: calendar.truncate,
+    exp.DateDiff: calendar.difference,
+    exp.DateAdd: calendar.shift,
+    exp.DateBin: calendar.bucket,
+    exp.DateFromParts: calendar.make_date,
+    exp.LastDay: calendar.last_day,
+    exp.Dayname: calendar.named("dayname"),
+    exp.Monthname: calendar.named("monthname"),
+    exp.TimeToStr: calendar.written,
     exp.Cast: _cast,
     exp.TryCast: _cast,
 }
-_BY_NAME: dict[str, FunctionReader] = {"date_part": _date_part}
+_BY_NAME: dict[str, FunctionReader] = {
+    "clip": _clip,
+    "date_part": calendar.date_part,
+    "datepart": calendar.date_part,
+    "date_sub": calendar.complete,
+    "datesub": calendar.complete,
+    "isfinite": _is_special("isfinite"),
+    "isoyear": calendar.part("isoyear"),
+    "prefix": texts.condition("starts_with"),
+    "strlen": texts.length("strlen"),
+    "suffix": texts.condition("ends_with"),
+    "weekday": calendar.part("dow"),
+}
 
 NAMES = (
-    "abs", "cast", "ceil", "coalesce", "concat", "contains", "date_part", "date_trunc", "day", "dayofmonth", "dayofweek",
-    "dayofyear", "exp", "extract", "floor", "greatest", "hour", "if", "ifnull", "least", "left", "length", "ln", "log10",
-    "lower", "ltrim", "minute", "month", "nullif", "power", "quarter", "right", "round", "rtrim", "sign", "sqrt",
-    "starts_with", "substring", "trim", "trunc", "try_cast", "upper", "week", "year",
+    "abs", "acos", "asin", "atan", "atan2", "cast", "cbrt", "ceil", "clip", "coalesce", "concat", "concat_ws", "contains", "cos",
+    "date_add", "date_diff", "date_part", "date_sub", "date_trunc", "day", "dayname", "dayofmonth", "dayofweek", "dayofyear",
+    "degrees", "ends_with", "exp", "extract", "floor", "greatest", "hour", "if", "ifnull", "isfinite", "isinf", "isnan", "isodow",
+    "isoyear", "last_day", "least", "left", "length", "ln", "log10", "log2", "lower", "lpad", "ltrim", "make_date", "minute",
+    "mod", "month", "monthname", "nullif", "pi", "power", "quarter", "radians", "regexp_extract", "regexp_full_match",
+    "regexp_matches", "regexp_replace", "replace", "reverse", "right", "round", "rpad", "rtrim", "second", "sign", "sin",
+    "split_part", "sqrt", "starts_with", "strftime", "strlen", "strpos", "substring", "tan", "time_bucket", "trim", "trunc",
+    "try_cast", "upper", "week", "xor", "year",
 )  # fmt: skip

@@ -24,9 +24,16 @@ NOWHERE = Text("", "")
 #: Arguments that the parser sets by itself and that change nothing here.
 _SILENT = frozenset({"typed", "safe", "ignore_nulls", "coalesce", "big_int", "_type", "date_part_boundary", "nested"})
 
+_ROWS = frozenset({"expressions", "from_", "joins", "where"})
+#: Clauses of a SELECT that is not the question itself: by where it stands.
+_WITHIN: dict[str, frozenset[str]] = {
+    "subquery": _ROWS | {"with_", "group", "having", "distinct", "qualify"},
+    "EXISTS": _ROWS,
+}
 #: For each clause-level node, the arguments that may be filled in.
 _CLAUSES: dict[type[exp.Expr], frozenset[str]] = {
-    exp.Select: frozenset({"expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset"}),
+    exp.Select: _ROWS | {"with_", "distinct", "group", "having", "qualify", "order", "limit", "offset"},
+    exp.Distinct: frozenset(),
     exp.From: frozenset({"this"}),
     exp.Table: frozenset({"this", "alias"}),
     exp.TableAlias: frozenset({"this"}),
@@ -34,6 +41,7 @@ _CLAUSES: dict[type[exp.Expr], frozenset[str]] = {
     exp.Where: frozenset({"this"}),
     exp.Group: frozenset({"expressions", "all"}),
     exp.Having: frozenset({"this"}),
+    exp.Qualify: frozenset({"this"}),
     exp.Order: frozenset({"expressions"}),
     exp.Ordered: frozenset({"this", "desc", "nulls_first"}),
     exp.Limit: frozenset({"expression"}),
@@ -44,6 +52,12 @@ _NAMES: dict[str, Text] = {
     "with_": Text("WITH (a common table expression)", "WITH（公用表表达式）"),
     "distinct": Text("SELECT DISTINCT", "SELECT DISTINCT"),
     "qualify": Text("QUALIFY", "QUALIFY"),
+    "order": Text("ORDER BY in a subquery", "子查询中的 ORDER BY"),
+    "limit": Text("LIMIT in a subquery", "子查询中的 LIMIT"),
+    "offset": Text("OFFSET in a subquery", "子查询中的 OFFSET"),
+    "group": Text("GROUP BY behind EXISTS", "EXISTS 之后的 GROUP BY"),
+    "having": Text("HAVING behind EXISTS", "EXISTS 之后的 HAVING"),
+    "on": Text("DISTINCT ON", "DISTINCT ON"),
     "windows": Text("WINDOW", "WINDOW"),
     "sample": Text("SAMPLE", "SAMPLE"),
     "into": Text("INTO", "INTO"),
@@ -62,10 +76,23 @@ _NAMES: dict[str, Text] = {
 }
 
 _ADVICE: dict[str, Text] = {
-    "with_": Text("Write one SELECT over the tables themselves.", "请直接对表写一条 SELECT。"),
-    "distinct": Text("Use GROUP BY, or COUNT(DISTINCT unit).", "请使用 GROUP BY，或 COUNT(DISTINCT 隐私单元)。"),
+    "on": Text("Write QUALIFY row_number() OVER (…) = 1.", "请写成 QUALIFY row_number() OVER (…) = 1。"),
+    "windows": Text("Write the window behind OVER.", "请将窗口写在 OVER 之后。"),
     "rollup": Text("Ask for each level with its own GROUP BY.", "请用各自的 GROUP BY 分别提问。"),
     "db": Text("Write the table's name alone.", "请只写表名。"),
+}
+_CUT = Text(
+    "One unit more would push out rows of others. For some rows of each unit: QUALIFY row_number() OVER (PARTITION BY unit "
+    "ORDER BY …) <= n; ORDER BY and LIMIT work on the answer.",
+    "多一个隐私单元就会挤掉他人的行。若要取每个单元的若干行，请用 QUALIFY row_number() OVER (PARTITION BY 隐私单元 ORDER BY …) "
+    "<= n；ORDER BY 与 LIMIT 作用于结果。",
+)
+_EXISTS_ROWS = Text("Write EXISTS (SELECT … FROM … WHERE …).", "请写成 EXISTS (SELECT … FROM … WHERE …)。")
+#: The nearest thing that is accepted, for clauses of a SELECT within a question.
+_INNER_ADVICE: dict[str, Text] = {
+    **dict.fromkeys(("order", "limit", "offset", "sample"), _CUT),
+    **dict.fromkeys(("distinct", "group", "having", "qualify", "with_"), _EXISTS_ROWS),
+    "windows": Text("Write the window behind OVER.", "请把窗口写在 OVER 之后。"),
 }
 GENERAL_ADVICE = Text(
     "Accepted: SELECT … FROM … JOIN … WHERE … GROUP BY … HAVING … ORDER BY … LIMIT … OFFSET.",
@@ -99,7 +126,7 @@ def parse_select(sql: str) -> exp.Select:
     select = statements[0]
     if not isinstance(select, exp.Select):
         raise refuse(_statement_name(select), select)
-    _require_known_clauses(select)
+    require_clauses(select)
     return select
 
 
@@ -162,24 +189,31 @@ def _statement_name(tree: exp.Expr) -> Text:
     return Text(f"the statement {name}", f"语句 {name}")
 
 
-def _require_known_clauses(select: exp.Select) -> None:
-    parts: list[exp.Expr] = [select]
+def require_clauses(select: exp.Select, place: str = "") -> None:
+    """Refuse every clause of this SELECT that is not read at its `place`: the question itself, a "subquery", "EXISTS"."""
+    _require_known_arguments(select, _WITHIN.get(place, _CLAUSES[exp.Select]), _INNER_ADVICE if place else _ADVICE)
+    parts = _clauses_of(select)
     while parts:
         node = parts.pop()
-        _require_known_arguments(node)
-        for name, value in node.args.items():
-            members = value if isinstance(value, list) else [value]
-            if not (isinstance(node, exp.Ordered | exp.Where | exp.Having | exp.Limit | exp.Offset) or name == "on"):
-                parts.extend(m for m in members if type(m) in _CLAUSES and not isinstance(m, exp.Select))
+        _require_known_arguments(node, _CLAUSES[type(node)], _ADVICE)
+        parts.extend(_clauses_of(node))
 
 
-def _require_known_arguments(node: exp.Expr) -> None:
-    allowed = _CLAUSES[type(node)]
+def _clauses_of(node: exp.Expr) -> list[exp.Expr]:
+    """The clause-level nodes right below; expressions and other SELECTs have readers of their own."""
+    if isinstance(node, exp.Ordered | exp.Where | exp.Having | exp.Qualify | exp.Limit | exp.Offset):
+        return []
+    values = [v for name, v in node.args.items() if name != "on"]
+    members = [m for v in values for m in (v if isinstance(v, list) else [v])]
+    return [m for m in members if type(m) in _CLAUSES and not isinstance(m, exp.Select)]
+
+
+def _require_known_arguments(node: exp.Expr, allowed: frozenset[str], advices: dict[str, Text]) -> None:
     for name, value in node.args.items():
         if value in (None, [], False) or name in allowed:
             continue
         construct = _NAMES.get(name, Text(name.strip("_").upper(), name.strip("_").upper()))
-        raise refuse(construct, node, _ADVICE.get(name, GENERAL_ADVICE))
+        raise refuse(construct, node, advices.get(name, GENERAL_ADVICE))
 
 
 def require_arguments(node: exp.Expr, *allowed: str) -> None:

@@ -11,7 +11,8 @@ sentence here may be shown to the asker.
     Refused
     └── SqlRefused
         ├── Unsupported · UnknownFunction · UnknownTable · UnknownColumn · AmbiguousColumn
-        ├── NoPrivateTable · TwoPrivateTables · JoinNeedsEquality · JoinLosesUnit · JoinFanOutUnknown
+        ├── NoPrivateTable · PrivateNotOnUnit · DifferentUnits · JoinNeedsEquality · JoinLosesUnit · JoinFanOutUnknown
+        ├── NoisySubquery · UnitMissing
         ├── UnitColumnUsed · DistinctNotUnit · NotGrouped · MisplacedAggregate · UnknownAggregate · NoAggregate
         └── TypeMismatch · BadLiteral · Unbounded · BadPosition · TooManyCells · TooManyParts
 """
@@ -117,15 +118,54 @@ class NoPrivateTable(SqlRefused):
     )
 
 
-class TwoPrivateTables(SqlRefused):
-    """Two private tables in one question."""
+class PrivateNotOnUnit(SqlRefused):
+    """Private rows that meet on something else than the unit."""
 
-    code = "sql.two_private_tables"
-    sentence = Text("Joining the private tables {names} is not accepted.", "不支持将受保护的表 {names} 相互连接。")
-    hint = Text(
-        "Use one private table and any number of public ones: {allowed}.",
-        "请只使用一个受保护的表，可以连接任意数量的公开表：{allowed}。",
+    code = "sql.private_not_on_unit"
+    sentence = Text(
+        "Rows of {name} and of {base} meet without being of the same {unit}.",
+        "{name} 与 {base} 的行没有限定为同一个 {unit}。",
     )
+    hint = Text(
+        "Hold the unit equal: {base}.{own} = {name}.{column}, as a condition of its own, or USING.",
+        "请限定隐私单元相等：把 {base}.{own} = {name}.{column} 写成单独的条件，或使用 USING。",
+    )
+
+
+class DifferentUnits(SqlRefused):
+    """Private rows of different kinds of units."""
+
+    code = "sql.different_units"
+    sentence = Text(
+        "{name} is about a {unit}, {base} about a {own}: they have no identifier in common.",
+        "{name} 以 {unit} 为隐私单元，{base} 以 {own} 为隐私单元，二者没有共同的标识。",
+    )
+    hint = Text("Ask about each of them on its own.", "请分别提问。")
+
+
+class NoisySubquery(SqlRefused):
+    """A subquery that is grouped without the unit."""
+
+    code = "sql.noisy_subquery"
+    sentence = Text(
+        "This subquery aggregates over many {unit}s, so its rows would be noisy answers, not rows of a {unit}{where}.",
+        "该子查询跨越多个 {unit} 进行聚合，其结果是加噪的答案，而不是某个 {unit} 的行{where}。",
+    )
+    hint = Text(
+        "Add {column} to its GROUP BY, or ask it as a question of its own.",
+        "请在其 GROUP BY 中加入 {column}，或把它单独作为一个问题提出。",
+    )
+
+
+class UnitMissing(SqlRefused):
+    """An operation on rows of many units that is private only within each of them."""
+
+    code = "sql.unit_missing"
+    sentence = Text(
+        "{construct} would compare rows of one {unit} with rows of another{where}.",
+        "{construct} 会将某个 {unit} 的行与其他 {unit} 的行相互比较{where}。",
+    )
+    hint = Text("{advice}", "{advice}")
 
 
 class JoinNeedsEquality(SqlRefused):
@@ -169,14 +209,17 @@ class JoinFanOutUnknown(SqlRefused):
 
 
 class UnitColumnUsed(SqlRefused):
-    """The identifier of the privacy unit was used for anything but counting units."""
+    """The identifier of the privacy unit was used for anything but counting units and telling their rows apart."""
 
     code = "sql.unit_column"
     sentence = Text(
-        "{column} identifies a {unit}; it can be counted, not read, compared or grouped by{where}.",
-        "{column} 标识一个 {unit}，只能计数，不能读取、比较或用于分组{where}。",
+        "{column} identifies a {unit}; it can be counted and joined on, not read, computed with or shown{where}.",
+        "{column} 标识一个 {unit}，可以计数和用于连接，不能读取、参与计算或显示{where}。",
     )
-    hint = Text("Write COUNT(DISTINCT {column}).", "请写 COUNT(DISTINCT {column})。")
+    hint = Text(
+        "Write COUNT(DISTINCT {column}); in a subquery also GROUP BY or PARTITION BY {column}, and {column} IN (SELECT …).",
+        "请写 COUNT(DISTINCT {column})；在子查询中还可以写 GROUP BY 或 PARTITION BY {column}，以及 {column} IN (SELECT …)。",
+    )
 
 
 class DistinctNotUnit(SqlRefused):

@@ -1,88 +1,181 @@
-"""FROM → the tracked relation: which tables are joined, who each row belongs to, how far joins may multiply rows.
+"""What a row is made of: sources, their columns, and the relation that keeps every row with its unit.
 
-Owns table and column resolution and the tracking of the privacy unit. It never reads data: how often a join can repeat a
-row is a public fact of the public side (`ColumnFacts.max_repeats`). Law 3: exactly one private table, inner joins or left
-joins from it only, so every row of the result carries exactly one unit in `_uid`; anything else is refused.
+Owns the nouns that FROM is resolved into and the names of a row. A `Source` is a stored table or a derived relation; of each
+column it says what is publicly known (a `Term`) or that it is the unit's identifier, which has no text at all: nothing can
+read, compare or show it, and nothing but a plain reference to it is the unit. It never reads data.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from typing import Protocol
 
 from sqlglot import exp
 
 from privacy.errors import Text
-from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, TableFacts, Value
-from privacy.sql.expressions import Reader, quote_name
-from privacy.sql.parse import refuse, where_of
-from privacy.sql.problems import (
-    AmbiguousColumn,
-    JoinFanOutUnknown,
-    JoinLosesUnit,
-    JoinNeedsEquality,
-    NoPrivateTable,
-    TooManyParts,
-    TwoPrivateTables,
-    UnitColumnUsed,
-    UnknownColumn,
-    UnknownTable,
-)
-from privacy.sql.terms import SAFE_INTEGER, Stored, Term, require_kind
+from privacy.facts import ColumnFacts, Keys, Kind, PrivacyUnit, TableFacts, Value
+from privacy.sql.expressions import quote_name
+from privacy.sql.parse import refuse, require_arguments, where_of
+from privacy.sql.problems import AmbiguousColumn, TooManyParts, UnitColumnUsed, UnknownColumn
+from privacy.sql.terms import SAFE_INTEGER, Stored, Term
 
-MAX_JOINS = 8
 #: No unit may own more rows of the relation; a sum then still has a lattice of thousands of steps.
 MAX_UNIT_ROWS = 2**32
-#: (side, kind) of the joins that keep every row with its unit; a CROSS JOIN is then refused for want of an equality.
-_JOINS = {("", ""), ("", "INNER"), ("", "CROSS"), ("LEFT", ""), ("LEFT", "OUTER")}
+#: Texts that one question may join: what a row holds grows by no more than this, so memory cannot be made to tell of a row.
+MAX_JOINED_TEXTS = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column of a source. `term` None: the unit's identifier. `max_repeats` as in `ColumnFacts`.
+
+    `joined` is how many texts of stored columns a value may have been joined from: what a row holds stays bounded. A column
+    that `numbers` the rows of each unit has each of 1, 2, … at most once a unit.
+    """
+
+    name: str
+    term: Term | None
+    max_repeats: int | None = None
+    joined: int = 1
+    numbers: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """One table in FROM: `alias` is the asker's name for it, `tag` ours (t0, t1, … as written)."""
+    """One item of FROM: `alias` is the asker's name for it, `tag` ours (t0, t1, … as written), `text` what stands before AS.
+
+    A source with a `unit` holds at most `max_rows` rows that count of each, and names it in its column `_uid`. `ties` puts the
+    rows of one unit in a total order, up to rows that are alike. `optional` sources may have no row (LEFT JOIN).
+
+    `limited` is the text of at most `max_rows` rows of each unit: a person with a thousand rows, joined with themselves, would
+    show by the time that takes. Alone, `text` is as good: the end result is bounded anyway, and by length, not by rows.
+    """
 
     alias: str
     tag: str
-    facts: TableFacts
+    text: str
+    limited: str
+    columns: tuple[Column, ...]
+    unit: PrivacyUnit | None
+    max_rows: int
+    ties: tuple[str, ...]
     optional: bool = False
+
+    @property
+    def unit_sql(self) -> str:
+        """The unit that a row of this source belongs to."""
+        return f'{self.tag}."_uid"'
+
+    @property
+    def unit_name(self) -> str:
+        """The asker's name for the unit's identifier, or the steward's where the asker did not select it; "" without a unit."""
+        names = [c.name for c in self.columns if c.term is None]
+        return names[0] if names else self.unit.column if self.unit is not None else ""
+
+    def as_optional(self) -> Source:
+        """The same source behind LEFT JOIN: every column may be missing."""
+        columns = tuple(replace(c, term=c.term and replace(c.term, nullable=True)) for c in self.columns)
+        return replace(self, columns=columns, optional=True)
+
+
+class Subqueries(Protocol):
+    """What a scope asks when a condition holds a subquery: see `privacy.sql.tracked.Names`."""
+
+    def derived(self, query: exp.Expr) -> Derived:
+        """A subquery that stands on its own."""
+
+    def tables(self) -> tuple[str, ...]:
+        """The stored tables that were named, private ones first."""
+
+    def rows_within(self, select: exp.Select) -> Relation:
+        """The rows of FROM in a subquery whose WHERE may name columns of the rows around it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Derived:
+    """A subquery as a relation: DuckDB text with the columns c0, c1, … and, when it is tracked, `_uid`.
+
+    Each column's `term` has the bare name c<i> for its text. `levels` is how deep subqueries stand in it. It is `bounded` when
+    no unit can have more than `max_rows` rows, whatever the tables hold.
+    """
+
+    sql: str
+    columns: tuple[Column, ...]
+    unit: PrivacyUnit | None
+    max_rows: int
+    bounded: bool = False
+    levels: int = 0
+
+    def source(self, alias: str, tag: str) -> Source:
+        """The relation as an item of FROM."""
+        columns = tuple(replace(c, term=c.term and _tagged(c.term, tag)) for c in self.columns)
+        return Source(
+            alias=alias,
+            tag=tag,
+            text=f"({self.sql})",
+            limited=f"({self.sql})" if self.bounded else f"({self._cut()})",
+            columns=columns,
+            unit=self.unit,
+            max_rows=self.max_rows,
+            ties=tuple(c.term.sql for c in columns if c.term is not None and c.term.kind is not None),
+        )
+
+    def _cut(self) -> str:
+        """The first `max_rows` rows of each unit, in the order of all columns."""
+        texts = [c.term.sql for c in self.columns if c.term is not None and c.term.kind is not None]
+        order = f" ORDER BY {', '.join(texts)}" if texts else ""
+        rank = f'row_number() OVER (PARTITION BY "_uid"{order})'
+        return f"SELECT * FROM ({self.sql}) QUALIFY {rank} <= {self.max_rows}"
+
+
+def _tagged(term: Term, tag: str) -> Term:
+    return term if term.kind is None else replace(term, sql=f"{tag}.{term.sql}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Relation:
-    """The tracked relation: DuckDB text for FROM and its conditions, and `max_rows`, the most rows one unit may own."""
+    """The tracked relation: DuckDB text for FROM and its conditions, and `max_rows`, the most rows one unit may own.
+
+    `unit` is None for a relation of public tables alone; a question is never asked of such a one. `bounded` as in `Derived`.
+    """
 
     scope: RowScope
     from_sql: str
     conditions: tuple[str, ...]
     max_rows: int
+    bounded: bool
+    names: Subqueries
 
     @property
-    def private(self) -> TableFacts:
-        """The private table."""
-        return self.scope.sources[0].facts
+    def unit(self) -> PrivacyUnit | None:
+        """Whose rows these are."""
+        return self.scope.sources[0].unit
 
     @property
     def unit_sql(self) -> str:
-        """The unit that a row belongs to."""
-        return f'{self.scope.sources[0].tag}."_uid"'
+        """The unit that a row belongs to: that of the first source, which no LEFT JOIN can leave without a row."""
+        return self.scope.sources[0].unit_sql
 
-
-@dataclass(frozen=True, slots=True)
-class Equality:
-    """Two columns that a join holds equal. The condition of a left join (`only`) restricts the table it joins, no other."""
-
-    sides: tuple[tuple[Source, ColumnFacts], tuple[Source, ColumnFacts]]
-    only: str | None
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The stored tables that the question has named so far, private ones first."""
+        return self.names.tables()
 
 
 @dataclass(frozen=True, slots=True)
 class RowScope:
-    """Names of a row: the columns of the joined tables. `merged` holds (name, tag) of the columns that USING made one."""
+    """Names of a row: the columns of the joined sources. `merged` holds (name, tag) of the columns that USING made one.
+
+    `outer` are the rows around a correlated subquery; their names count where the subquery has none of that name.
+    """
 
     sources: tuple[Source, ...]
     merged: frozenset[tuple[str, str]] = field(default_factory=frozenset)
+    subqueries: Subqueries | None = None
+    outer: RowScope | None = None
 
     def known(self, node: exp.Expr) -> Term | None:
         """Rows know no sub-expression as a whole."""
@@ -90,16 +183,13 @@ class RowScope:
 
     def column(self, node: exp.Column) -> Term:
         """The term of a column; refuses unknown and ambiguous names and every use of the unit's identifier."""
-        found = self.find(node)
-        return column_term(found[0], found[1], node)
+        return readable(*self.find(node), node)
 
-    def find(self, node: exp.Column) -> tuple[Source, ColumnFacts]:
+    def find(self, node: exp.Column) -> tuple[Source, Column]:
         """Where a column comes from, the unit's identifier included."""
-        name, table = node.name, node.table
-        places = self.sources
-        if table:
-            places = tuple(s for s in self.sources if s.alias.casefold() == table.casefold())
-        found = [(s, c) for s in places if (c := s.facts.column(name)) is not None]
+        require_arguments(node, "this", "table")
+        name = node.name
+        found = self.places(node)
         if not found:
             raise UnknownColumn(name=_shown(node), where=where_of(node), allowed=self._listed())
         if len(found) > 1 and any((name.casefold(), s.tag) not in self.merged for s, _ in found):
@@ -107,50 +197,110 @@ class RowScope:
             raise AmbiguousColumn(name=name, where=where_of(node), allowed=choices)
         return found[0]
 
+    def has(self, node: exp.Column) -> bool:
+        """True when some source has a column of that name."""
+        return bool(self.places(node))
+
+    def places(self, node: exp.Column) -> list[tuple[Source, Column]]:
+        """Every column of that name."""
+        name, table = node.name.casefold(), node.table.casefold()
+        places = [s for s in self.sources if not table or s.alias.casefold() == table]
+        found = [(s, c) for s in places for c in s.columns if c.name.casefold() == name]
+        if found or self.outer is None or (table and places):
+            return found
+        return self.outer.places(node)
+
     def is_unit(self, node: exp.Expr) -> bool:
         """True for a plain reference to the privacy unit's identifier."""
-        if not isinstance(node, exp.Column):
+        return isinstance(node, exp.Column) and self.find(node)[1].term is None
+
+    def joined(self, node: exp.Expr) -> int:
+        """How many stored texts the value of an expression may be joined from."""
+        found = [max((c.joined for _, c in self.places(n)), default=0) for n in node.find_all(exp.Column)]
+        return max(1, sum(found) if node.find(exp.DPipe, exp.Concat) else max(found, default=1))
+
+    def names_unit(self, node: exp.Expr) -> bool:
+        """True for a plain reference to the unit that every row has; refuses one that LEFT JOIN may leave without a value."""
+        if not self.is_unit(node):
             return False
-        source, column = self.find(node)
-        return _is_unit_column(source, column)
+        source, column = self.find(node)  # type: ignore[arg-type]  # only a column is the unit
+        if not source.optional:
+            return True
+        construct = Text(
+            f"{source.alias}.{column.name}, which LEFT JOIN may leave empty,",
+            f"可能因 LEFT JOIN 而为空的 {source.alias}.{column.name}",
+        )
+        first = self.sources[0]
+        own = f"{first.alias}.{first.unit_name}"
+        raise refuse(construct, node, Text(f"Write {own}.", f"请写 {own}。"))
 
     def _listed(self) -> str:
         many = len(self.sources) > 1
-        return ", ".join(f"{s.alias}.{c.name}" if many else c.name for s in self.sources for c in s.facts.columns)
+        return ", ".join(f"{s.alias}.{c.name}" if many else c.name for s in self.sources for c in s.columns)
 
 
 def _shown(node: exp.Column) -> str:
     return f"{node.table}.{node.name}" if node.table else node.name
 
 
-def _is_unit_column(source: Source, column: ColumnFacts) -> bool:
-    unit = source.facts.unit
-    return unit is not None and unit.column.casefold() == column.name.casefold()
+def require_few_texts(select: exp.Select, scope: RowScope) -> None:
+    """Refuse values joined from many texts, which subqueries upon subqueries would double each time."""
+    for node in select.find_all(exp.DPipe, exp.Concat):
+        count = scope.joined(node)
+        if count > MAX_JOINED_TEXTS:
+            raise TooManyParts(count=count, part=Text("texts joined by ||", "用 || 拼接的文本"), limit=MAX_JOINED_TEXTS)
 
 
-def column_term(source: Source, column: ColumnFacts, node: exp.Expr) -> Term:
+def readable(source: Source, column: Column, node: exp.Expr) -> Term:
+    """What is known of a column that may be read; the unit's identifier is refused where it stands."""
+    if column.term is None:
+        raise UnitColumnUsed(
+            column=column.name, unit=source.unit.stands_for if source.unit else "", where=where_of(node)
+        )
+    return column.term
+
+
+def stored(alias: str, tag: str, facts: TableFacts) -> Source:
+    """A table of the dataset version as an item of FROM; its rows are ranked by `_rn` within a unit (docs/layout.md)."""
+    columns = tuple(_column(tag, facts.name, c, facts.unit) for c in facts.columns)
+    ranks = tuple(f"{tag}.{quote_name(c.name)}" for c in facts.columns)
+    return Source(
+        alias=alias,
+        tag=tag,
+        text=quote_name(facts.name),
+        limited=f'(SELECT * FROM {quote_name(facts.name)} WHERE "_rn" < {facts.max_rows})',
+        columns=columns,
+        unit=facts.unit,
+        max_rows=facts.max_rows,
+        ties=ranks if facts.unit is None else (f'{tag}."_rn"',),
+    )
+
+
+def _column(tag: str, table: str, column: ColumnFacts, unit: PrivacyUnit | None) -> Column:
+    if unit is not None and unit.column.casefold() == column.name.casefold():
+        return Column(name=column.name, term=None)
+    return Column(name=column.name, term=_column_term(tag, table, column), max_repeats=column.max_repeats)
+
+
+def _column_term(tag: str, table: str, column: ColumnFacts) -> Term:
     """The public knowledge of a stored column, and the text that decodes it from the layout of a dataset version."""
-    if _is_unit_column(source, column):
-        unit = source.facts.unit
-        raise UnitColumnUsed(column=column.name, unit=unit.stands_for if unit else "", where=where_of(node))
-    stored = f"{source.tag}.{quote_name(column.name)}"
     listed = column.keys is Keys.PUBLIC or column.kind is Kind.BOOLEAN
-    days = column.lower, column.upper
-    decoded = _decoded(stored, column)
+    text = f"{tag}.{quote_name(column.name)}"
+    decoded = _decoded(text, column)
     return Term(
         sql=decoded,
         kind=column.kind,
-        nullable=column.nullable or source.optional,
+        nullable=column.nullable,
         low=_number(column.lower),
         high=_number(column.upper),
         step=Fraction(column.step) if column.kind.numeric else None,
-        since=_day(days[0]),
-        until=_day(days[1]),
+        since=_day(column.lower),
+        until=_day(column.upper),
         domain=_domain(column) if listed else None,
         column=Stored(
-            sql=stored,
+            sql=text,
             decoded=decoded,
-            table=f"{quote_name(source.facts.name)} AS {source.tag}",
+            table=f"{quote_name(table)} AS {tag}",
             values=column.domain if column.keys is Keys.PUBLIC else (),
         ),
     )
@@ -189,184 +339,3 @@ def _domain(column: ColumnFacts) -> tuple[Value, ...]:
     convert = {Kind.INTEGER: int, Kind.NUMBER: float}.get(column.kind)
     values = [convert(v) for v in column.domain] if convert else list(column.domain)
     return tuple(sorted(set(values)))  # two keys that are one double are one key
-
-
-def resolve_from(select: exp.Select, facts: DatasetFacts) -> Relation:
-    """Resolve FROM and its joins into the tracked relation."""
-    origin, joins = select.args.get("from_"), select.args.get("joins") or []
-    if origin is None:
-        raise NoPrivateTable(allowed=_private_names(facts))
-    if len(joins) > MAX_JOINS:
-        raise TooManyParts(count=len(joins), part=Text("joins", "连接"), limit=MAX_JOINS)
-    _require_join_kinds(joins)
-    sources = _sources([origin.this, *(j.this for j in joins)], joins, facts)
-    return _Joiner(sources).relation(joins)
-
-
-def _private_names(facts: DatasetFacts) -> str:
-    return ", ".join(t.name for t in facts.tables if t.unit is not None)
-
-
-def _require_join_kinds(joins: list[exp.Join]) -> None:
-    for join in joins:
-        kind, side = join.kind.upper(), join.side.upper()
-        if (side, kind) not in _JOINS:
-            text = " ".join(w for w in (side, kind, "JOIN") if w)
-            advice = Text("Use JOIN or LEFT JOIN.", "请使用 JOIN 或 LEFT JOIN。")
-            raise refuse(Text(text, text), join, advice)
-
-
-def _sources(nodes: list[exp.Expr], joins: list[exp.Join], facts: DatasetFacts) -> list[Source]:
-    found: list[Source] = []
-    for i, node in enumerate(nodes):
-        table = _table(node, facts)
-        alias = node.alias or table.name
-        if any(s.alias.casefold() == alias.casefold() for s in found):
-            raise refuse(Text(f"the name {alias} for two tables", f"两个表同名 {alias}"), node)
-        optional = i > 0 and joins[i - 1].side.upper() == "LEFT"
-        if optional and table.unit is not None:
-            raise JoinLosesUnit(name=found[0].alias, unit=table.unit.stands_for)
-        found.append(Source(alias=alias, tag=f"t{i}", facts=table, optional=optional))
-    private = [s for s in found if s.facts.unit is not None]
-    if not private:
-        raise NoPrivateTable(allowed=_private_names(facts))
-    if len(private) > 1:
-        public = ", ".join(t.name for t in facts.tables if t.unit is None)
-        raise TwoPrivateTables(names=", ".join(s.alias for s in private), allowed=public or "–")
-    return sorted(found, key=lambda s: s.facts.unit is None)  # stable: the private table moves to the front
-
-
-def _table(node: exp.Expr, facts: DatasetFacts) -> TableFacts:
-    if not isinstance(node, exp.Table):
-        raise refuse(Text("a subquery in FROM", "FROM 中的子查询"), node)
-    if not isinstance(node.this, exp.Identifier):
-        raise refuse(Text("a table function in FROM", "FROM 中的表函数"), node)
-    table = facts.table(node.name)
-    if table is None:
-        allowed = ", ".join(t.name for t in facts.tables)
-        raise UnknownTable(name=node.name, where=where_of(node), allowed=allowed)
-    return table
-
-
-class _Joiner:
-    """Builds the relation: inner conditions meet in WHERE, left joins keep theirs, each join states its fan-out."""
-
-    def __init__(self, sources: list[Source]) -> None:
-        self.sources = sources
-        self.reached = {sources[0].tag}
-        self.fan_out = 1
-        self.merged: set[tuple[str, str]] = set()
-        self.equalities: list[Equality] = []
-
-    def relation(self, joins: list[exp.Join]) -> Relation:
-        by_tag = {s.tag: s for s in self.sources}
-        seen = [by_tag["t0"]]
-        inner: list[str] = []
-        left: dict[str, str] = {}
-        for i, join in enumerate(joins, start=1):
-            source = by_tag[f"t{i}"]
-            conditions = self._conditions(join, source, seen)
-            seen.append(source)
-            if source.optional:
-                left[source.tag] = " AND ".join(conditions)
-            else:
-                inner.extend(conditions)
-        self._reach_all()
-        private, *others = self.sources
-        text = f"{quote_name(private.facts.name)} AS {private.tag}"
-        text += "".join(f" CROSS JOIN {quote_name(s.facts.name)} AS {s.tag}" for s in others if not s.optional)
-        for s in others:
-            if s.optional:
-                text += f" LEFT JOIN {quote_name(s.facts.name)} AS {s.tag} ON {left[s.tag]}"
-        scope = RowScope(tuple(self.sources), frozenset(self.merged))
-        most = private.facts.max_rows * self.fan_out
-        if most > MAX_UNIT_ROWS:
-            raise TooManyParts(count=most, part=Text("rows for one unit", "行（单个隐私单元）"), limit=MAX_UNIT_ROWS)
-        return Relation(scope=scope, from_sql=text, conditions=tuple(inner), max_rows=most)
-
-    def _conditions(self, join: exp.Join, source: Source, seen: list[Source]) -> list[str]:
-        using = join.args.get("using")
-        if using:
-            return [self._using(name, source, seen) for name in using]
-        on = join.args.get("on")
-        if on is None:
-            raise JoinNeedsEquality(name=source.alias)
-        scope = RowScope((*seen, source), frozenset(self.merged))
-        return [self._condition(part, source, scope) for part in _conjuncts(on)]
-
-    def _using(self, name: exp.Expr, source: Source, seen: list[Source]) -> str:
-        here, there = exp.Column(this=name, table=exp.to_identifier(source.alias)), exp.Column(this=name)
-        right = RowScope((source,)).find(here)
-        left = RowScope(tuple(seen), frozenset(self.merged)).find(there)
-        self.merged |= {(name.name.casefold(), left[0].tag), (name.name.casefold(), right[0].tag)}
-        for side in (left, right):
-            column_term(*side, name)  # the unit's identifier is refused where it stands
-        self._holds_equal(left, right, source)
-        pair = Reader(RowScope((*seen, source))).alike([_qualified(*left), _qualified(*right)], "USING")
-        return f"{pair[0].sql} = {pair[1].sql}"
-
-    def _condition(self, part: exp.Expr, source: Source, scope: RowScope) -> str:
-        sides = (part.this, part.expression) if isinstance(part, exp.EQ) else ()
-        term = Reader(scope).read(part)
-        require_kind(term, part, "ON", Kind.BOOLEAN)
-        if len(sides) == 2 and all(isinstance(s, exp.Column) for s in sides):
-            left, right = (scope.find(s) for s in sides)
-            self._holds_equal(left, right, source)
-            return term.sql  # comparing stored values cannot fail, and stays visible to the optimizer
-        return f"TRY({term.sql})"
-
-    def _holds_equal(self, left: tuple[Source, ColumnFacts], right: tuple[Source, ColumnFacts], joined: Source) -> None:
-        only = joined.tag if joined.optional else None
-        self.equalities.append(Equality((left, right), only))
-
-    def _reach_all(self) -> None:
-        """Walk from the private table along equalities; each step repeats a row at most `max_repeats` times."""
-        waiting = [s for s in self.sources if s.tag not in self.reached]
-        while waiting:
-            step = next((s for s in waiting if self._links(s)), None)
-            if step is None:
-                raise JoinNeedsEquality(name=waiting[0].alias)
-            self.fan_out *= self._repeats(step)
-            self.reached.add(step.tag)
-            waiting.remove(step)
-
-    def _links(self, source: Source) -> list[ColumnFacts]:
-        found = []
-        for equality in self.equalities:
-            if equality.only not in (None, source.tag):
-                continue
-            (a, a_column), (b, b_column) = equality.sides
-            if b.tag == source.tag and a.tag in self.reached:
-                found.append(b_column)
-            elif a.tag == source.tag and b.tag in self.reached:
-                found.append(a_column)
-        return found
-
-    def _repeats(self, source: Source) -> int:
-        columns = self._links(source)
-        known = [c.max_repeats for c in columns if c.max_repeats is not None]
-        if not known:
-            raise JoinFanOutUnknown(name=source.alias, column=columns[0].name)
-        return max(1, min(known))
-
-
-def _qualified(source: Source, column: ColumnFacts) -> exp.Column:
-    return exp.Column(
-        this=exp.to_identifier(column.name, quoted=True), table=exp.to_identifier(source.alias, quoted=True)
-    )
-
-
-def _conjuncts(node: exp.Expr) -> list[exp.Expr]:
-    if isinstance(node, exp.And):
-        return [*_conjuncts(node.this), *_conjuncts(node.expression)]
-    return _conjuncts(node.this) if isinstance(node, exp.Paren) else [node]
-
-
-def row_condition(node: exp.Expr, scope: RowScope) -> str:
-    """WHERE as total text: an operation that fails on a row is NULL there, and a conjunct that is NULL does not hold."""
-    parts = []
-    for part in _conjuncts(node):
-        term = Reader(scope).read(part)
-        require_kind(term, part, "WHERE", Kind.BOOLEAN)
-        parts.append(f"TRY({term.sql})")
-    return " AND ".join(parts)

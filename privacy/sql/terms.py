@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from fractions import Fraction
+from typing import cast
 
 from sqlglot import exp
 
@@ -25,6 +26,8 @@ from privacy.sql.problems import BadLiteral, TypeMismatch
 MAX_DERIVED_DOMAIN = 1_000
 #: Integers within this are far from the ends of 64 bits: arithmetic that stays inside cannot overflow.
 SAFE_INTEGER = 2**60
+#: Every whole number up to this is a double.
+EXACT_DOUBLE = 2**53
 #: A day, or a moment of it, as they are written in a text literal.
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?", re.ASCII)
 #: Ranges and lattices with more bits than this in a numerator or denominator are as good as unknown.
@@ -163,13 +166,15 @@ def hull(sql: str, terms: list[Term], *, nullable: bool) -> Term:
     """The term that may be any of `terms` (CASE, COALESCE): the union of what they can be."""
     values = [t for t in terms if t.kind is not None]
     domain: tuple[Value, ...] | None = None
+    kind = joint_kind(terms)
     if values and all(t.domain is not None for t in values):
-        domain = tuple(sorted({v for t in values for v in t.domain or ()}))
+        found = {v for t in values for v in t.domain or ()}
+        domain = doubles(found) if kind is Kind.NUMBER else tuple(sorted(found))
     days = [t for t in values if t.since is not None and t.until is not None]
     dated = len(days) == len(values)
     return Term(
         sql=sql,
-        kind=joint_kind(terms),
+        kind=kind,
         nullable=nullable,
         low=lowest(t.low for t in values),
         high=highest(t.high for t in values),
@@ -226,6 +231,44 @@ def rounded(a: Term, sql: str, digits: int, kind: Kind) -> Term:
     low = None if a.low is None else math.floor(a.low / step) * step
     high = None if a.high is None else math.ceil(a.high / step) * step
     return number(sql, kind, (a,), low=low, high=high, step=step)
+
+
+def doubles(values: Iterable[object]) -> tuple[Value, ...]:
+    """Numbers as the values of a NUMBER key: these are doubles, as the engine gives them back, and 0 has no sign."""
+    return cast(
+        "tuple[Value, ...]", tuple(sorted(float(v) + 0.0 for v in values if isinstance(v, int | float | Fraction)))
+    )
+
+
+def listed(term: Term) -> Term:
+    """A number that was rounded to whole ones, with its possible values when they are few: doubles hold these exactly."""
+    if term.kind is not Kind.NUMBER or not term.step or term.step.denominator != 1:
+        return term
+    whole = replace(term, kind=Kind.INTEGER).key_domain
+    exact = whole is not None and all(_exact(v) for v in (*whole[:1], *whole[-1:]))
+    return replace(term, domain=doubles(whole)) if whole and exact else term
+
+
+def images(result: Term, a: Term, b: Term, operation: Callable[[Fraction, Fraction], Fraction]) -> Term:
+    """`result` with its possible values, when it is a number made of few whole ones: doubles compute these exactly."""
+    left, right = a.key_domain or (), b.key_domain or ()
+    if result.kind is not Kind.NUMBER or not 0 < len(left) * len(right) <= MAX_DERIVED_DOMAIN:
+        return result
+    if not all(_exact(v) for v in (*left, *right)):
+        return result
+    pairs = ((Fraction(str(x)), Fraction(str(y))) for x in left for y in right)
+    found = {operation(x, y) for x, y in pairs}
+    return replace(result, domain=doubles(found)) if all(abs(v) <= EXACT_DOUBLE for v in found) else result
+
+
+def _exact(value: object) -> bool:
+    """Whether a value is a whole number that a double holds."""
+    return isinstance(value, int | float) and value == int(value) and abs(value) <= EXACT_DOUBLE
+
+
+def quote_text(value: str) -> str:
+    """A SQL text literal."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 def days_by(unit: str, since: date, until: date) -> tuple[date, ...] | None:

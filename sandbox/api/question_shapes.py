@@ -19,6 +19,7 @@ from sandbox.api import shapes
 from sandbox.api.problems import problem_out
 from sandbox.api.shapes import Names
 from sandbox.journeys.ask import Asked, Preview
+from sandbox.journeys.offer import Wish
 from sandbox.journeys.released import MECHANISM, Released
 
 _SELECTION = Text(
@@ -33,6 +34,19 @@ _UNSELECTED = Text(
     "Keys that fewer than about {units} units hold are missing, and which ones is not told.",
     "持有单元少于约 {units} 个的键不会出现，且不说明是哪些。",
 )
+
+
+def wish(asked: wire.WithinIn | None) -> Wish | None:
+    """How exact the answer shall be. A share of a supposed size is a width."""
+    match asked:
+        case None:
+            return None
+        case wire.WidthIn():
+            return Wish(half_width=asked.half_width, columns=tuple(asked.columns))
+        case wire.ShareOfIn():
+            return Wish(half_width=asked.share * asked.of, columns=tuple(asked.columns))
+        case wire.ShareIn():
+            return Wish(share=asked.share, columns=tuple(asked.columns), pilot=asked.pilot)
 
 
 def preview(noun: Preview, lang: str) -> wire.PreviewOut:

@@ -70,6 +70,7 @@ def preview(body: wire.QuestionIn, house: TheHouse, who: Who, lang: Lang) -> wir
         sql=body.sql,
         epsilon=body.epsilon,
         delta=body.delta,
+        within=shapes.wish(body.within),
     )
     return shapes.preview(seen, lang)
 
@@ -100,6 +101,7 @@ async def ask(
             sql=body.sql,
             epsilon=body.epsilon,
             delta=body.delta,
+            within=shapes.wish(body.within),
             idempotency_key=key,
         )
 

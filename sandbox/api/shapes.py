@@ -299,6 +299,7 @@ def account(noun: Account, names: Names) -> wire.BudgetOut:
         spent=_booked(noun, noun.spent),
         reserved=_booked(noun, noun.reserved),
         remaining=_booked(noun, noun.remaining),
+        spent_gaussian_epsilon=noun.gaussian_epsilon(noun.spent),
     )
 
 

@@ -41,13 +41,32 @@ class Answer:
     """What a question was answered. `rows` and `intervals` run in the same order; keys have no interval."""
 
     def __init__(
-        self, wire: Wire, told: AnswerOut, *, job: str = "", accounts: tuple[BudgetOut, ...] = (), trusted_key: str = ""
+        self,
+        wire: Wire,
+        told: AnswerOut,
+        *,
+        job: str = "",
+        accounts: tuple[BudgetOut, ...] = (),
+        trusted_key: str = "",
+        pilots: tuple[Answer, ...] = (),
     ) -> None:
         self._wire = wire
         self._trusted_key = trusted_key
         self.told = told
         self.job = job
         self.accounts = accounts
+        self.pilots = pilots
+
+    def after(self, pilots: tuple[Answer, ...]) -> Answer:
+        """The same answer, with the pilots that were asked to find its price; each was paid for by itself."""
+        return Answer(
+            self._wire,
+            self.told,
+            job=self.job,
+            accounts=self.accounts,
+            trusted_key=self._trusted_key,
+            pilots=pilots,
+        )
 
     def dressed(self, *, accounts: tuple[BudgetOut, ...], trusted_key: str) -> Answer:
         """The same answer with gauges beside it and the key its receipt is checked with."""
@@ -159,7 +178,7 @@ class Answer:
 
     def _below(self) -> list[str]:
         told = self.told
-        lines = [_cost_words(told)]
+        lines = [_cost_words(told), *([_pilot_words(self.pilots)] if self.pilots else [])]
         if len(told.rows) > MOST_ROWS:
             lines.insert(0, say("… {more} more rows", "…… 另有 {more} 行", more=len(told.rows) - MOST_ROWS))
         lines += [line for line in (told.suppressed, *told.notes) if line]
@@ -264,6 +283,15 @@ def _cost_words(told: AnswerOut) -> str:
         "消耗 epsilon {epsilon}（delta {delta:.1e}）",
         epsilon=show.epsilon(told.charged.epsilon),
         delta=told.charged.delta,
+    )
+
+
+def _pilot_words(pilots: tuple[Answer, ...]) -> str:
+    return say(
+        "asked before, to learn how large the values are: {count} at epsilon {epsilons}",
+        "此前为了解数值大小提了 {count} 个试探性问题，分别消耗 epsilon {epsilons}",
+        count=len(pilots),
+        epsilons=", ".join(show.epsilon(one.charged.epsilon) for one in pilots),
     )
 
 

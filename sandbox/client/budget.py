@@ -36,13 +36,24 @@ class Budget:
     def __rich__(self) -> RenderableType:
         if not self.accounts:
             return Text(self._none())
-        return Group(*[show.gauge(account) for account in self.accounts])
+        return Group(*self._lines())
+
+    def _lines(self) -> list[Text]:
+        """A gauge for each account, and below it what a numerical accountant would say."""
+        pairs = [(show.gauge(account), show.spent_words(account)) for account in self.accounts]
+        return [line for gauge, beside in pairs for line in (gauge, *([Text(beside, style="dim")] if beside else []))]
 
     def __repr__(self) -> str:
-        return show.plain(*[show.gauge(account) for account in self.accounts], width=160) or self._none()
+        return show.plain(*self._lines(), width=160) or self._none()
 
     def _repr_html_(self) -> str:
-        body = [show.html_gauge(account) for account in self.accounts] or [show.paragraph(self._none())]
+        gauges = [(show.html_gauge(account), show.spent_words(account)) for account in self.accounts]
+        body = [
+            line
+            for gauge, beside in gauges
+            for line in (gauge, *([show.paragraph(beside, dim=True)] if beside else []))
+        ]
+        body = body or [show.paragraph(self._none())]
         return show.card(show.tag("h3", say("Privacy budget", "隐私预算")), *body)
 
     @staticmethod

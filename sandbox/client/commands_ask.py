@@ -29,6 +29,36 @@ log = Verbs("log")
 
 Format = Literal["table", "json", "csv", "arrow"]
 _ACCEPT = {"json": RELEASED, "csv": "text/csv", "arrow": "application/vnd.apache.arrow.stream"}
+_Within = Annotated[
+    str | None,
+    option(
+        "--within",
+        "-w",
+        en="Find the least price at which every ± is at most 200 (in the column's unit) or 5% (of the value); --epsilon is "
+        "then the most that may be paid.",
+        zh="求出使每个 ± 不超过 200（按列的单位）或 5%（按数值比例）的最低价格；此时 --epsilon 为价格上限。",
+    ),
+]
+_Of = Annotated[
+    float | None,
+    option(
+        "--of",
+        en="The size a share is taken of, as you suppose it; without it cheap pilots are asked first.",
+        zh="比例所对应的大小（您的估计）；未给出时会先提少量低价的试探性问题。",
+    ),
+]
+_Column = Annotated[
+    list[str] | None,
+    option("--column", en="A column that shall be so exact; may be repeated.", zh="需达到该精度的列，可重复。"),
+]
+_Key = Annotated[
+    str | None,
+    option(
+        "--idempotency-key",
+        en="Your own name for this asking: the same command run again is not paid again.",
+        zh="为本次提问自定的标识：重复执行同一命令不会再次扣费。",
+    ),
+]
 JobId = Annotated[str, argument(en="The job's id.", zh="作业编号。")]
 
 
@@ -47,6 +77,9 @@ def ask(
         float | None, option("--epsilon", "-e", en="The price offered for the answer.", zh="为结果出价的 epsilon。")
     ] = None,
     delta: Annotated[float | None, option("--delta", en="The delta offered.", zh="出价的 delta。")] = None,
+    within: _Within = None,
+    of: _Of = None,
+    column: _Column = None,
     project: Annotated[str | None, option("--project", "-p", en="Who asks and pays.", zh="提问并付费的项目。")] = None,
     format: Annotated[  # noqa: A002 - the name of the option
         Format, option("--format", "-f", en="table, json, csv or arrow.", zh="table、json、csv 或 arrow。")
@@ -60,20 +93,14 @@ def ask(
     timeout: Annotated[
         float | None, option("--timeout", en="Seconds to wait; the work goes on.", zh="等待秒数；作业会继续。", min=0)
     ] = None,
-    idempotency_key: Annotated[
-        str | None,
-        option(
-            "--idempotency-key",
-            en="Your own name for this asking: the same command run again is not paid again.",
-            zh="为本次提问自定的标识：重复执行同一命令不会再次扣费。",
-        ),
-    ] = None,
+    idempotency_key: _Key = None,
 ) -> None:
     """Ask and wait. `-f json -o FILE` writes the very bytes the receipt names."""
     question = sys.stdin.read() if sql == "-" else sql
     query = at.hub.query(dataset, question, project=project)
+    columns = tuple(column or ())
     if preview:
-        told = query.preview(epsilon, delta)
+        told = query.preview(epsilon, delta, within=within, of=of, columns=columns)
         at.show(told.told, told.__rich__())
         return
     with at.err.status(say("Asking …", "正在提问……")) as line:
@@ -81,7 +108,16 @@ def ask(
         def watch(job: JobOut) -> None:
             line.update(show.clean(progress_words(job)))
 
-        answer = query.ask(epsilon, delta, timeout=timeout, idempotency_key=idempotency_key, watch=watch)
+        answer = query.ask(
+            epsilon,
+            delta,
+            within=within,
+            of=of,
+            columns=columns,
+            timeout=timeout,
+            idempotency_key=idempotency_key,
+            watch=watch,
+        )
     deliver(at, answer, format, output)
     if keep_receipt is not None:
         answer.receipt.save(keep_receipt)
@@ -131,7 +167,9 @@ def budget(
 
 
 def _gauge(account: BudgetOut) -> Text:
-    return Text("\n").join([Text(show.clean(show.gauge_label(account)), style="bold"), show.gauge(account)])
+    lines = [Text(show.clean(show.gauge_label(account)), style="bold"), show.gauge(account)]
+    beside = show.spent_words(account)
+    return Text("\n").join([*lines, *([Text(beside, style="dim")] if beside else [])])
 
 
 def _line_headers() -> list[str]:

@@ -6,6 +6,7 @@ question is SQL text; nothing executable travels. Every `ask` carries one Idempo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -18,8 +19,20 @@ from sandbox.client.answer import Answer
 from sandbox.client.budget import Budget
 from sandbox.client.jobs import Job, Watch
 from sandbox.client.transport import Call
+from sandbox.client.wish import PILOT_HELPS, Within, read_wish
 from sandbox.say import language, say
-from sandbox.wire import Bilingual, Card, ColumnOut, ColumnPreview, PreviewOut, QueryOut, QuestionIn, TableOut
+from sandbox.wire import (
+    Bilingual,
+    Card,
+    ColumnOut,
+    ColumnPreview,
+    PreviewOut,
+    QueryOut,
+    QuestionIn,
+    ShareIn,
+    TableOut,
+    WithinIn,
+)
 
 if TYPE_CHECKING:
     from sandbox.client.hub import Client
@@ -124,10 +137,12 @@ class Query:
         return say("<Query on {dataset}, not asked yet: {sql}>", "<对 {dataset} 的提问，尚未提出：{sql}>",
                    dataset=self.dataset, sql=self.sql)  # fmt: skip
 
-    def _question(self, epsilon: float | None, delta: float | None) -> QuestionIn:
+    def _question(self, epsilon: float | None, delta: float | None, within: WithinIn | None) -> QuestionIn:
         project = self._hub.project_or_only(self._project)
         try:
-            return QuestionIn(project=project, dataset=self.dataset, sql=self.sql, epsilon=epsilon, delta=delta)
+            return QuestionIn(
+                project=project, dataset=self.dataset, sql=self.sql, epsilon=epsilon, delta=delta, within=within
+            )
         except ValidationError as error:
             fields = ", ".join(str(one["loc"][0]) for one in error.errors())
             raise errors.Malformed(
@@ -138,45 +153,85 @@ class Query:
                 ),
             ) from error
 
-    def preview(self, epsilon: float | None = None, delta: float | None = None) -> Preview:
-        """Price and ± per column. Touches no data, spends nothing."""
-        return Preview(self._hub.wire.post(PreviewOut, "/v1/queries:preview", self._question(epsilon, delta)))
+    def preview(
+        self,
+        epsilon: float | None = None,
+        delta: float | None = None,
+        *,
+        within: Within | None = None,
+        of: float | None = None,
+        columns: Sequence[str] = (),
+    ) -> Preview:
+        """Price and ± per column, also of the least price that is exact enough (see `ask`). Spends nothing."""
+        question = self._question(epsilon, delta, read_wish(within, of, columns))
+        return Preview(self._hub.wire.post(PreviewOut, "/v1/queries:preview", question))
 
     def ask(
         self,
         epsilon: float | None = None,
         delta: float | None = None,
         *,
+        within: Within | None = None,
+        of: float | None = None,
+        columns: Sequence[str] = (),
         timeout: float | None = None,
         idempotency_key: str | None = None,
         watch: Watch | None = None,
     ) -> Answer:
         """Ask, wait, and take the answer; (epsilon, delta) is the price offered for all of it.
 
+        With `within` the least price is found at which every ± is at most so wide: a number in the column's unit, or a share of
+        the value ("5%"), or a share of the size `of` that you suppose; for `columns` only, if named. `epsilon` is then the most
+        that may be paid, without one all that is left. A share without `of` needs to know how large the values are: unless the
+        project has an answer to this question already, cheap pilots are asked first (below 1/20 of what may be paid in all);
+        they are in `Answer.pilots`.
+
         Raises `Refused` for what a rule does not allow, `BudgetExhausted` when there is no room, `QueryFailed` when the
         work failed, `Unavailable` after `timeout` seconds: the work goes on, and once it is answered, the same question
         costs nothing more.
         Give your own `idempotency_key` to make a whole script safe to run again.
         """
+        wish = read_wish(within, of, columns)
+        question = self._question(epsilon, delta, wish)
+        pilots: list[Answer] = []
+        while True:
+            try:
+                return self._answer(question, idempotency_key, timeout, watch).after(tuple(pilots))
+            except errors.Refused as problem:
+                if problem.code not in PILOT_HELPS or not isinstance(wish, ShareIn):
+                    raise
+            pilot = question.model_copy(update={"within": wish.model_copy(update={"pilot": True})})
+            key = f"{idempotency_key}-pilot-{len(pilots) + 1}" if idempotency_key else None
+            pilots.append(self._answer(pilot, key, timeout, watch))  # the server ends it: no pilot costs above 1/30
+
+    def start(
+        self,
+        epsilon: float | None = None,
+        delta: float | None = None,
+        *,
+        within: Within | None = None,
+        of: float | None = None,
+        columns: Sequence[str] = (),
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Ask without waiting; the `Job` gives the answer later. No pilot is asked for a share of an unknown size."""
+        question = self._question(epsilon, delta, read_wish(within, of, columns))
+        return self._hub.adopt(self._send(question, idempotency_key, wait=0).job)
+
+    def _answer(self, question: QuestionIn, key: str | None, timeout: float | None, watch: Watch | None) -> Answer:
         held = PREFER_WAIT if timeout is None else min(PREFER_WAIT, int(timeout))
-        found = self._send(epsilon, delta, idempotency_key, wait=held)
+        found = self._send(question, key, wait=held)
         if found.answer is not None:
             return self._hub.keep(Answer(self._hub.wire, found.answer, job=found.id))
         return self._hub.adopt(found.job).answer(timeout=timeout, watch=watch)
 
-    def start(
-        self, epsilon: float | None = None, delta: float | None = None, *, idempotency_key: str | None = None
-    ) -> Job:
-        """Ask without waiting; the `Job` gives the answer later."""
-        return self._hub.adopt(self._send(epsilon, delta, idempotency_key, wait=0).job)
-
-    def _send(self, epsilon: float | None, delta: float | None, key: str | None, *, wait: int) -> QueryOut:
+    def _send(self, question: QuestionIn, key: str | None, *, wait: int) -> QueryOut:
         wire = self._hub.wire
         headers = {"Idempotency-Key": key or wire.new_key(), "Prefer": f"wait={wait}"}
         call = Call(
             verb="POST",
             path="/v1/queries",
-            body=self._question(epsilon, delta),
+            body=question,
             headers=headers,
             idempotent=True,
             timeout=wire.timeout + wait,

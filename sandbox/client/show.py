@@ -232,6 +232,20 @@ def gauge_words(account: BudgetOut) -> str:
     return words
 
 
+def spent_words(account: BudgetOut) -> str:
+    """What was spent by the ledger and, for information, by a numerical accountant; empty when nothing was."""
+    beside = account.spent_gaussian_epsilon
+    if beside is None or not account.spent.rho_units:
+        return ""
+    return say(
+        "spent: epsilon {spent} by the ledger (zCDP, what is promised); a numerical accountant would say {beside} of Gaussian "
+        "noise (information only)",
+        "已用：按账本为 epsilon {spent}（zCDP，以此为准）；若全部为高斯噪声，数值核算为 {beside}（仅供参考）",
+        spent=epsilon(account.spent.epsilon),
+        beside=epsilon(beside),
+    )
+
+
 def gauge(account: BudgetOut) -> Text:
     """One account as a bar: what is left is full, what was spent is empty; words beside it, never colour alone."""
     left = share_left(account)

@@ -24,13 +24,15 @@ from access.ports import Cursor, IdempotencyRecord, RegistryChanged, Slice, Stor
 from access.receipts import Ran, Statement, Subject, seal
 from compute.jobs import Job, JobNotFound, Kind, LeaseLost, State, StatusCode, queued
 from privacy.errors import Fault, NotFound, Problem, Refused
+from privacy.loss import Loss
 from privacy.mechanisms import Answer, PlusMinus, release
 from privacy.mechanisms import preview as plus_minus
 from privacy.sql import Plan, compile_query
+from sandbox.journeys.accuracy import Known, price_for
 from sandbox.journeys.house import House, Work
 from sandbox.journeys.jobs import announce, close_money, visible
-from sandbox.journeys.offer import Offer, Question, Standing, offer, policy_digest, stand
-from sandbox.journeys.released import FILE_NAME, key_units, released
+from sandbox.journeys.offer import Offer, Question, Standing, Wish, offer, policy_digest, stand
+from sandbox.journeys.released import FILE_NAME, Released, key_units, released
 
 _log = logging.getLogger(__name__)
 _REPEAT = "repeat:"
@@ -82,12 +84,13 @@ def preview(
     sql: str,
     epsilon: float | None = None,
     delta: float | None = None,
+    within: Wish | None = None,
 ) -> Preview:
     """Parse, plan and price. Touches no data, spends nothing, writes nothing."""
     with house.registry.read() as unit:
         standing = stand(house, unit, who, Use.PREVIEW, project=project, dataset=dataset)
         plan = compile_query(sql, standing.facts)
-        price = offer(standing, plan, epsilon, delta)
+        price = _priced(unit, standing, plan, epsilon, delta, within)
         stored = _stored(unit, standing, plan, price)
     return Preview(
         question=sql,
@@ -110,21 +113,23 @@ def ask(
     sql: str,
     epsilon: float | None = None,
     delta: float | None = None,
+    within: Wish | None = None,
     idempotency_key: str,
 ) -> Asked:
     """Decide, plan, and either return the stored answer or set the price aside and queue the job, all or nothing.
 
+    With a wish the price is the least that fulfils it, and `epsilon` the most that may be paid (`journeys.accuracy`).
     The same key with the same body gives the same result again, whatever happened in between; with another body it is
     `IdempotencyReused`. A refusal leaves nothing behind, so its key may be used again.
     """
-    body = digest([project, dataset, sql, repr(epsilon), repr(delta)])
+    body = digest([project, dataset, sql, repr(epsilon), repr(delta), *([repr(within)] if within else [])])
     with house.registry.read() as unit:
         earlier = unit.idempotency.lookup(who.id, idempotency_key, body)
         if earlier is not None:
             return _replayed(unit, earlier)
         standing = stand(house, unit, who, Use.ASK, project=project, dataset=dataset)
         plan = compile_query(sql, standing.facts)  # not while writing: long texts must not block others
-        _refuse_hopeless(unit, standing, plan, offer(standing, plan, epsilon, delta))
+        _refuse_hopeless(unit, standing, plan, _priced(unit, standing, plan, epsilon, delta, within))
     with house.registry.begin() as unit:
         earlier = unit.idempotency.lookup(who.id, idempotency_key, body)
         if earlier is not None:
@@ -132,11 +137,27 @@ def ask(
         now_standing = stand(house, unit, who, Use.ASK, project=project, dataset=dataset)
         if now_standing.version.digest != standing.version.digest or now_standing.facts != standing.facts:
             raise RegistryChanged
-        price = offer(now_standing, plan, epsilon, delta)
-        asked = _book(house, unit, now_standing, plan, sql, price, _Key(idempotency_key, body))
+        price = _priced(unit, now_standing, plan, epsilon, delta, within)
+        asked = _book(house, unit, now_standing, plan, sql, price, _Key(idempotency_key, body), within)
     if not asked.repeated:
         announce(house, asked.job)
     return asked
+
+
+def _priced(
+    unit: Work, standing: Standing, plan: Plan, epsilon: float | None, delta: float | None, within: Wish | None
+) -> Offer:
+    """The price that is offered, or the least one for what is wished."""
+    if within is None:
+        return offer(standing, plan, epsilon, delta)
+    stored = unit.answers.find(standing.project.id, plan.digest(), standing.version.digest, Loss())
+    return price_for(within, standing, plan, epsilon, delta, _known(unit, stored) if stored else None)
+
+
+def _known(unit: Work, stored: StoredAnswer) -> Known:
+    job = unit.jobs.get(stored.job)
+    assert job is not None, "an answer outlived its job"
+    return Known(answer=Released.read(stored.body), wish=Question.read(job.payload).wish)
 
 
 def _refuse_hopeless(unit: Work, standing: Standing, plan: Plan, price: Offer) -> None:
@@ -160,7 +181,16 @@ class _Key:
     body: str
 
 
-def _book(house: House, unit: Work, standing: Standing, plan: Plan, sql: str, price: Offer, key: _Key) -> Asked:
+def _book(
+    house: House,
+    unit: Work,
+    standing: Standing,
+    plan: Plan,
+    sql: str,
+    price: Offer,
+    key: _Key,
+    within: Wish | None,
+) -> Asked:
     """Within one transaction: the stored answer, or {reservation, job}; and the idempotency record, all with one entry."""
     who = standing.who
     stored = _stored(unit, standing, plan, price)
@@ -176,6 +206,7 @@ def _book(house: House, unit: Work, standing: Standing, plan: Plan, sql: str, pr
         delta=price.delta,
         loss=price.loss,
         reservation=house.new_id(),
+        wish=within,
     )
     job = _new_job(house, standing, question)
     entry = house.event(
@@ -267,22 +298,52 @@ def list_questions(house: House, who: Principal, cursor: Cursor, *, project: str
 def answer_job(house: House, job: Job) -> None:
     """Answer the question of a job whose attempt the caller holds (`jobs.attempt`).
 
-    Nothing is visible before the last step, and that step is fenced: whichever attempt gets there first is charged, once.
+    Nothing is visible before the last step, which waits for the end of a bucket of time (`compute.pace`) whatever the outcome
+    is, so that the moment tells next to nothing; and that step is fenced: whichever attempt gets there first is charged, once.
     """
+    began = house.pace.steady()
     question = Question.read(job.payload)
+    outcome = _work(house, job, question)
+    house.pace.hold(began)
+    if isinstance(outcome, _Failure):
+        _give_up(house, job, outcome)
+        return
+    try:
+        letter = _seal(house, job, question, outcome)
+    except Exception as problem:  # noqa: BLE001 - law 5: no failure may differ from another for the asker
+        _give_up(house, job, _Failure(problem, read=True))
+        return
+    _publish(house, job, question, letter)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """An answer, and what it was made under. Noise is drawn, nothing is written."""
+
+    standing: Standing
+    plan: Plan
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why there is no answer; `read` when data may have been read for it."""
+
+    problem: Exception
+    read: bool
+
+
+def _work(house: House, job: Job, question: Question) -> _Found | _Failure:
+    """Everything that may take long, and nothing that anybody sees."""
     try:
         standing, plan, version = _prepare(house, job, question)
     except Exception as problem:  # noqa: BLE001 - every failure ends the job; nothing was read by this attempt
-        _give_up(house, job, problem, read=job.attempt > 1)
-        return
+        return _Failure(problem, read=job.attempt > 1)
     try:
         with house.engine.units(version, plan, house.limits) as units, house.engine.finishing(house.limits) as finish:
-            answer = release(plan, units, question.loss, finish)
-        letter = _seal(house, job, question, standing, plan, answer)
+            return _Found(standing=standing, plan=plan, answer=release(plan, units, question.loss, finish))
     except Exception as problem:  # noqa: BLE001 - law 5: no failure may differ from another for the asker
-        _give_up(house, job, problem, read=True)
-        return
-    _publish(house, job, question, letter)
+        return _Failure(problem, read=True)
 
 
 def _prepare(house: House, job: Job, question: Question) -> tuple[Standing, Plan, Path]:
@@ -302,8 +363,9 @@ def _prepare(house: House, job: Job, question: Question) -> tuple[Standing, Plan
     return standing, plan, house.vault.fetch(question.version)
 
 
-def _give_up(house: House, job: Job, problem: Exception, *, read: bool) -> None:
+def _give_up(house: House, job: Job, failure: _Failure) -> None:
     """End the job without an answer: no longer allowed, or failed with the one constant sentence."""
+    problem, read = failure.problem, failure.read
     stopped = isinstance(problem, Refused | NotFound) and not read
     to, status = (State.CANCELLED, StatusCode.NO_LONGER_ALLOWED) if stopped else (State.FAILED, StatusCode.FAULT)
     private = "".join(traceback.format_exception(problem))
@@ -327,8 +389,9 @@ class _Letter:
     entry: Entry
 
 
-def _seal(house: House, job: Job, question: Question, standing: Standing, plan: Plan, answer: Answer) -> _Letter:
-    """Write the answer's file and sign the statement about it. Nothing is visible yet."""
+def _seal(house: House, job: Job, question: Question, found: _Found) -> _Letter:
+    """Write the answer's file and sign the statement about it, as of now. Nothing is visible yet."""
+    standing, plan, answer = found.standing, found.plan, found.answer
     now, answer_id, receipt_id, project = house.clock(), house.new_id(), house.new_id(), standing.project.id
     body = released(answer=answer, plan=plan, question=question, job=job, receipt=receipt_id, at=now).file()
     statement = _statement(job, question, standing, plan, receipt=receipt_id, body=body, issued=now)

@@ -17,6 +17,7 @@ from access.people import Principal
 from access.policy import Decision, Request, Use, decide
 from access.ports import Clock, Cursor, Entropy, Passwords, Registry, Signer, Slice, Unit, fresh_id
 from compute.jobs import Job, Progress, State, StatusCode
+from compute.pace import Pace
 from compute.ports import Engine, Ingest, Limits, Queue, Vault
 from privacy.errors import NotFound
 
@@ -104,6 +105,7 @@ class House:
     entropy: Entropy
     staging: Path
     limits: Limits = field(default_factory=Limits)
+    pace: Pace = field(default_factory=Pace)
 
     def new_id(self) -> str:
         """A fresh id."""

@@ -1,16 +1,18 @@
 """Who asks what for how much: the nouns of a question before it is answered, and the price that is offered for it.
 
-Owns `Standing` (the right to ask, as it is now), `Offer` and its defaults, and `Question` (what a job remembers of its
-question). It spends nothing and reads no dataset: everything here follows from the asker's own words, public facts and the
-project's accounts (law 4).
+Owns `Standing` (the right to ask, as it is now), `Offer` and its defaults, `Wish` (how exact the answer shall be), and
+`Question` (what a job remembers of its question). It spends nothing and reads no dataset: everything here follows from the
+asker's own words, public facts and the project's accounts (law 4).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from access.audit import canonical, digest
+from access.audit import Json, canonical, digest
 from access.catalogue import Dataset, DatasetNotFound, DatasetVersion
 from access.grants import Grant
 from access.ledger import Account, AccountNotFound
@@ -86,6 +88,42 @@ class Offer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """How exact an answer shall be: the widest half of a 95 % interval, by itself or as a share of the value.
+
+    Exactly one of `half_width` (in the column's unit; an average's is that of 1,000 rows) and `share` is set. It holds for every
+    cell of the named columns, all value columns when none is named; a share holds for the median cell. `pilot` asks for the
+    price of the next pilot instead (`journeys.accuracy`).
+    """
+
+    half_width: float | None = None
+    share: float | None = None
+    columns: tuple[str, ...] = ()
+    pilot: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.half_width is None) == (self.share is None):
+            raise ValueError("a wish is a width or a share")
+
+    def parts(self) -> dict[str, Json]:
+        """The wish for a canonical text; numbers as text that reads back to the same number."""
+        width, share = (None if n is None else repr(n) for n in (self.half_width, self.share))
+        return {"half_width": width, "share": share, "columns": list(self.columns), "pilot": self.pilot}
+
+    @classmethod
+    def read(cls, parts: Mapping[str, Any]) -> Wish:
+        """The wish that `parts` wrote."""
+        width, share = (None if parts[n] is None else float(parts[n]) for n in ("half_width", "share"))
+        return cls(half_width=width, share=share, columns=tuple(parts["columns"]), pilot=parts["pilot"])
+
+    def covers(self, other: Wish) -> bool:
+        """True when what was bought for this share is good enough for `other`: no smaller a share, of no other column."""
+        if self.pilot or self.share is None or other.share is None or self.share > other.share:
+            return False
+        return not self.columns or (bool(other.columns) and set(other.columns) <= set(self.columns))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
     """What a job remembers of its question: enough to answer it again after a crash, and to refuse when things changed."""
 
@@ -96,6 +134,7 @@ class Question:
     delta: float
     loss: Loss
     reservation: str
+    wish: Wish | None = None
 
     def payload(self) -> str:
         """The question as canonical JSON text; epsilon and delta as the text that reads back to the same number."""
@@ -108,6 +147,7 @@ class Question:
                 "delta": repr(self.delta),
                 "loss": [self.loss.rho, self.loss.delta],
                 "reservation": self.reservation,
+                "wish": self.wish.parts() if self.wish else None,
             }
         ).decode()
 
@@ -116,7 +156,8 @@ class Question:
         """The question that `payload` wrote."""
         parts = json.loads(payload)
         numbers = {"epsilon": float(parts["epsilon"]), "delta": float(parts["delta"]), "loss": Loss(*parts["loss"])}
-        return cls(**{**parts, **numbers})
+        wish = Wish.read(parts["wish"]) if parts.get("wish") else None
+        return cls(**{**parts, **numbers, "wish": wish})
 
 
 def stand(house: House, unit: Work, who: Principal, use: Use, *, project: str, dataset: str) -> Standing:

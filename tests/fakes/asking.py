@@ -7,6 +7,7 @@ registry's own repositories, and the version file by the real ingest. `reopen` g
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -30,6 +31,7 @@ from sandbox.journeys.ask import Asked, answer_job, ask, read_question
 from sandbox.journeys.house import House
 from sandbox.journeys.jobs import attempt
 from sandbox.store import Argon2Passwords, SqlRegistry, migrate
+from tests.fakes.houses import AT_ONCE
 
 DATASET = "health/visits"
 COUNT = "SELECT city, COUNT(*) AS n FROM visits GROUP BY city"
@@ -54,6 +56,14 @@ FACTS = DatasetFacts(
         ),
     ),
 )
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a dataset holds: its facts, and a file for each table."""
+
+    facts: DatasetFacts
+    sources: Mapping[str, Path]
 
 
 @dataclass
@@ -157,17 +167,23 @@ def reopen(folder: Path, clock: Hand | None = None, line: Line | None = None) ->
         entropy=secrets.token_bytes,
         staging=staging,
         limits=LIMITS,
+        pace=AT_ONCE,
     )
 
 
 def open_scene(
-    folder: Path, *, project: Budget = PROJECT_BUDGET, total: Budget = TOTAL_BUDGET, min_units: int = 0
+    folder: Path,
+    *,
+    project: Budget = PROJECT_BUDGET,
+    total: Budget = TOTAL_BUDGET,
+    min_units: int = 0,
+    holding: Holding | None = None,
 ) -> Scene:
-    """A fresh house in the folder."""
+    """A fresh house in the folder, with the usual dataset or another."""
     migrate(f"sqlite:///{folder / 'registry.sqlite3'}")
     clock, line = Hand(), Line()
     house = reopen(folder, clock, line)
-    return furnish(house, clock, line, folder, project=project, total=total, min_units=min_units)
+    return furnish(house, clock, line, folder, project=project, total=total, min_units=min_units, holding=holding)
 
 
 def furnish(
@@ -179,6 +195,7 @@ def furnish(
     project: Budget = PROJECT_BUDGET,
     total: Budget = TOTAL_BUDGET,
     min_units: int = 0,
+    holding: Holding | None = None,
 ) -> Scene:
     """People, a dataset, a project with a grant, and its accounts, in a house whose tables are there."""
     olga = people.bootstrap(house, organisation="Office", login="olga", name="Olga", password="correct horse battery")
@@ -191,7 +208,7 @@ def furnish(
 
     shen, li, wang = person("shen", Role.STEWARD), person("li", Role.RESEARCHER), person("wang", Role.RESEARCHER)
     opened_project = people.create_project(house, li, name="flow", title="Flow", purpose="To know more")
-    dataset = _publish(house, shen, folder, Policy(
+    dataset = _publish(house, shen, folder, holding or Holding(FACTS, {"visits": write_visits(folder / "visits.csv")}), Policy(
         methods=(Method.ASK,), min_units=min_units, per_project=project, total=total, reviewers=0
     ))  # fmt: skip
     grant = _grant(house, li, opened_project, project, total)
@@ -210,10 +227,10 @@ def write_visits(path: Path, persons: int = PERSONS) -> Path:
     return path
 
 
-def _publish(house: House, steward: Principal, folder: Path, policy: Policy) -> Dataset:
-    source, version = write_visits(folder / "visits.csv"), folder / "version.duckdb"
+def _publish(house: House, steward: Principal, folder: Path, holding: Holding, policy: Policy) -> Dataset:
+    version = folder / "version.duckdb"
     report = house.ingest(
-        FACTS, {"visits": source}, version, limits=LIMITS, progress=lambda _stage, _done, _total: None
+        holding.facts, holding.sources, version, limits=LIMITS, progress=lambda _stage, _done, _total: None
     )
     assert report.tables[0].rows_kept > 0
     digest = house.vault.put(version)
@@ -225,7 +242,7 @@ def _publish(house: House, steward: Principal, folder: Path, policy: Policy) -> 
         provider=Provider(name=Text("Health Commission", "卫健委"), contact="data@health.example"),
         grade=Grade.L2,
         openness=Openness.CONDITIONAL,
-        facts=FACTS,
+        facts=holding.facts,
         policy=policy,
         steward=steward.id,
         description_digest="d" * 64,

@@ -10,11 +10,15 @@ from pathlib import Path
 
 from compute.engines.duckdb import DuckEngine
 from compute.engines.ingest import DuckIngest
+from compute.pace import Pace
 from compute.storage import LocalVault
 from sandbox.journeys.house import House
 from sandbox.store import Argon2Passwords, SqlRegistry, migrate
 from tests.fakes.cast import SIGNER, Still
 from tests.fakes.registry import FakeRegistry
+
+#: For tests that are not about time: an outcome is seen as soon as it is there.
+AT_ONCE = Pace(sleep=lambda _seconds: None)
 
 
 @dataclass
@@ -49,6 +53,7 @@ def open_house(kind: str, folder: Path) -> Iterator[tuple[House, Still]]:
             clock=clock,
             entropy=secrets.token_bytes,
             staging=folder / "staging",
+            pace=AT_ONCE,
         ),
         clock,
     )

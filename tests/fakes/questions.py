@@ -34,6 +34,8 @@ _DATES = [
     "TIMESTAMP '2024-01-01 10:30:00'",
     "'2024-01-01 23:59:59'",
 ]
+_SPANS = ["day", "week", "month", "quarter", "year", "hour", "minute", "second"]
+_PATTERNS = ["'[a-c]+'", "'^(.)(.)?'", r"'\d{1,3}%?'", "'(?:山|院)$'", r"'\bx*'"]
 _STRINGS = ["''", "'%'", "'北山%'", "'a_b'", "'10%'", "'it''s'", "'\\'", "'12'", "' x '"]
 
 
@@ -74,7 +76,18 @@ class Questions:
                     f"{self.pick(['year', 'month', 'day', 'quarter', 'week', 'dayofweek', 'dayofyear'])}({self.day(d)})"
                 ),
                 lambda: f"extract({self.pick(['year', 'month', 'isodow', 'dow'])} FROM {self.day(d)})",
-                lambda: f"date_part('{self.pick(['hour', 'minute'])}', seen)",
+                lambda: f"date_part('{self.pick(['hour', 'minute', 'second'])}', seen)",
+                lambda: f"{self.pick(['cbrt', 'log2', 'sin', 'tan', 'acos', 'atan', 'radians', 'degrees'])}({n(d)})",
+                lambda: f"{self.pick(['power', 'atan2'])}({n(d)}, {n(0)})",
+                lambda: f"trunc({n(d)}, {self.draw.randrange(-3, 4)})",
+                lambda: f"clip({n(0)}, {n(0)}, {n(0)})",
+                lambda: f"({self.pick(_WHOLES)} {self.pick(['&', '|', '<<', '>>'])} {self.pick(_WHOLES)})",
+                lambda: f"xor({self.pick(_WHOLES)}, ~{self.pick(_WHOLES)})",
+                lambda: f"{self.pick(['date_diff', 'date_sub'])}('{self.pick(_SPANS)}', {self.day(d)}, {self.day(0)})",
+                lambda: f"({self.date(d)} - {self.date(0)})",
+                lambda: f"strpos({self.text(d)}, {self.text(0)})",
+                lambda: f"strlen({self.text(d)})",
+                lambda: f"floor({n(d)} / 10) * 10",
             ]
         )()
 
@@ -95,6 +108,18 @@ class Questions:
                 lambda: f"CASE WHEN {self.truth(d)} THEN {t(d)} ELSE {t(0)} END",
                 lambda: f"cast({self.draw.choice([self.number, self.day, self.truth])(d)} AS VARCHAR)",
                 lambda: f"least({t(d)}, {t(0)})",
+                lambda: (
+                    f"{self.pick(['lpad', 'rpad'])}({t(d)}, {self.draw.randrange(-1, 9)}, {self.pick(_STRINGS[1:])})"
+                ),
+                lambda: f"replace({t(d)}, {self.pick(_STRINGS)}, 'a')",
+                lambda: f"split_part({t(d)}, {self.pick(_STRINGS)}, {self.draw.randrange(-2, 3)})",
+                lambda: f"concat_ws({t(0)}, {t(d)}, {t(0)})",
+                lambda: f"trim({t(d)}, {self.pick(_STRINGS)})",
+                lambda: f"reverse({t(d)})",
+                lambda: f"regexp_extract({t(d)}, {self.pick(_PATTERNS)})",
+                lambda: f"regexp_replace({t(d)}, {self.pick(_PATTERNS)}, '', 'g')",
+                lambda: f"strftime({self.day(d)}, '{self.pick(['%Y-%m', '%j', '%a %d', '%G-W%V'])}')",
+                lambda: f"{self.pick(['dayname', 'monthname'])}({self.day(d)})",
             ]
         )()
 
@@ -111,6 +136,26 @@ class Questions:
                 lambda: f"coalesce({self.day(d)}, {self.pick(_DATES)})",
                 lambda: f"greatest({self.day(d)}, {self.day(0)})",
                 lambda: f"CASE WHEN {self.truth(d)} THEN {self.day(d)} ELSE {self.day(0)} END",
+                lambda: (
+                    f"({self.day(d)} {self.pick(['+', '-'])} INTERVAL {self.draw.randrange(99_999)} {self.pick(_SPANS)})"
+                ),
+                lambda: f"last_day({self.day(d)})",
+                lambda: f"time_bucket(INTERVAL {self.draw.randrange(1, 400)} {self.pick(_UNITS)}, {self.day(d)})",
+                lambda: self.date(d),
+            ]
+        )()
+
+    def date(self, depth: int) -> str:
+        """A date."""
+        if depth <= 0:
+            return "day"
+        d = depth - 1
+        return self.draw.choice(
+            [
+                lambda: f"({self.date(d)} {self.pick(['+', '-'])} {self.pick(_WHOLES)})",
+                lambda: f"make_date({self.pick(_WHOLES)}, {self.pick(_WHOLES)}, {self.pick(_WHOLES)})",
+                lambda: f"cast({self.text(d)} AS DATE)",
+                lambda: f"date_add({self.date(d)}, INTERVAL {self.draw.randrange(9_999)} MONTH)",
             ]
         )()
 
@@ -130,7 +175,10 @@ class Questions:
                 lambda: f"{kind(d)} {self.pick(['', 'NOT '])}IN ({kind(0)}, {kind(0)}, NULL)",
                 lambda: f"{kind(d)} BETWEEN {kind(0)} AND {kind(d)}",
                 lambda: f"{self.text(d)} {self.pick(['LIKE', 'ILIKE', 'NOT LIKE'])} {self.text(0)}",
-                lambda: f"{self.pick(['starts_with', 'contains'])}({self.text(d)}, {self.text(0)})",
+                lambda: f"{self.pick(['starts_with', 'contains', 'ends_with'])}({self.text(d)}, {self.text(0)})",
+                lambda: f"{self.pick(['regexp_matches', 'regexp_full_match'])}({self.text(d)}, {self.pick(_PATTERNS)})",
+                lambda: f"{self.text(d)} LIKE '%$_%' ESCAPE '$'",
+                lambda: f"{self.pick(['isnan', 'isinf', 'isfinite'])}({self.number(d)})",
                 lambda: f"{self.day(d)} >= {self.pick(_DATES)}",
                 lambda: f"cast({self.draw.choice([self.number, self.text])(d)} AS BOOLEAN)",
             ]
@@ -163,5 +211,17 @@ class Questions:
         group = f" GROUP BY {', '.join(keys)}" if keys else ""
         having = f" HAVING {self.aggregate(1)} > {self.aggregate(1)}" if self.draw.random() < 0.3 else ""
         order = f" ORDER BY {self.draw.randrange(1, 3)} DESC" if self.draw.random() < 0.3 else ""
-        chosen = ", ".join([*keys, *values, extra])
+        windows = [self.window()] if self.draw.random() < 0.4 else []
+        chosen = ", ".join([*keys, *values, extra, *windows])
         return f"SELECT {chosen} FROM visits {join}{where}{group}{having}{order}"
+
+    def window(self) -> str:
+        """A window over the answer."""
+        value, other = self.aggregate(1), self.aggregate(0)
+        function = self.pick(
+            [
+                "row_number()", "rank()", "percent_rank()", "ntile(3)", f"lag({value})", f"lead({value}, 2)", f"sum({value})",
+                f"avg({value})", f"max({value})", f"first_value({value})", f"last_value({value} IGNORE NULLS)", "count(*)",
+            ]
+        )  # fmt: skip
+        return f"{function} OVER ({self.pick(['', f'ORDER BY {other}', f'PARTITION BY {other} > 0 ORDER BY {value} DESC'])})"

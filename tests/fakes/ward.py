@@ -19,7 +19,7 @@ from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, PrivacyUnit, Ta
 from privacy.sql import Plan, compile_query
 from privacy.sql.expressions import Reader
 from privacy.sql.parse import parse_select
-from privacy.sql.resolve import RowScope, Source
+from privacy.sql.resolve import RowScope, stored
 from privacy.sql.terms import Term
 
 MORNING, EVENING = datetime.fromisoformat("2023-01-05"), datetime.fromisoformat("2024-02-29T23:00:00")
@@ -93,7 +93,7 @@ COLUMNS = {
     "city": 'CAST(t0."city" AS VARCHAR)',
     "dept": 'CAST(t0."dept" AS VARCHAR)',
 }
-SCOPE = RowScope((Source(alias="visits", tag="t0", facts=VISITS),))
+SCOPE = RowScope((stored("visits", "t0", VISITS),))
 
 
 def node(text: str) -> exp.Expr:

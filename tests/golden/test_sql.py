@@ -9,14 +9,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from privacy.errors import Problem, problem_codes
+from privacy.facts import PrivacyUnit
 from privacy.sql import Plan, compile_query, problems
-from tests.fakes.city import FACTS
+from tests.fakes import city
 
+#: The city, and private rows about something else than persons.
+FACTS = replace(
+    city.FACTS,
+    tables=(
+        *city.FACTS.tables,
+        replace(city.WAGES, name="firms", unit=PrivacyUnit(column="person_id", stands_for="firm", space="firm-id")),
+    ),
+)
 FOLDER = Path(__file__).parent / "sql"
 MARK = ">>> "
 

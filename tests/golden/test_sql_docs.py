@@ -10,7 +10,7 @@ import pytest
 from privacy.errors import Problem
 from privacy.facts import DatasetFacts
 from privacy.sql import compile as compiling
-from privacy.sql import compile_query, expressions, parse, resolve
+from privacy.sql import compile_query, expressions, joins, parse, resolve, tracked
 from privacy.sql.functions import NAMES
 from sandbox.describe.description import load_description, to_facts
 
@@ -52,8 +52,10 @@ def test_every_listed_function_is_known_to_the_gate(name: str, visits: DatasetFa
 def test_every_limit_is_stated_as_it_is(page: str) -> None:
     text = re.sub(r"\s+", " ", (ROOT / page).read_text())
     limits = (
-        parse.MAX_LENGTH, parse.MAX_DEPTH, resolve.MAX_JOINS, compiling.MAX_KEYS, compiling.MAX_OUTPUTS,
-        compiling.MAX_STATISTICS, compiling.MAX_CELLS, compiling.MAX_JOINED_TEXTS, expressions.MAX_REPEATED,
+        parse.MAX_LENGTH, parse.MAX_DEPTH, joins.MAX_JOINS, compiling.MAX_KEYS, compiling.MAX_OUTPUTS,
+        compiling.MAX_STATISTICS, compiling.MAX_CELLS, resolve.MAX_JOINED_TEXTS, expressions.MAX_REPEATED,
+        tracked.MAX_LEVELS, tracked.MAX_TEXT,
     )  # fmt: skip
+    assert f"{joins.MAX_PAIRED_ROWS:,}" in text
     stated = [int(n.replace(",", "")) for n in re.findall(r"[0-9][0-9,]*", text.rsplit("## ", 1)[1])]
     assert stated == list(limits)

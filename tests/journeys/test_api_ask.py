@@ -363,3 +363,74 @@ def test_every_response_is_what_the_contract_says(world: World) -> None:
         assert response.status_code == 200, path
         told = shape.model_validate_json(response.content)
         assert json.loads(told.model_dump_json()) == response.json()
+
+
+# --- ask by accuracy ---------------------------------------------------------------------------------------------------
+
+OLD = "SELECT COUNT(*) AS n FROM visits WHERE amount > 20"
+
+
+def test_a_width_is_priced_before_and_paid_after(world: World) -> None:
+    client, wish = world.client("li"), {"half_width": 60, "columns": ["n"]}
+    asked = body(OLD, epsilon=None, within=wish)
+    told = wire.PreviewOut.model_validate_json(client.post("/v1/queries:preview", json=asked).content)
+    assert told.columns[0].plus_minus is not None
+    assert told.columns[0].plus_minus <= 60
+    found = answered(world, "by-width", OLD, epsilon=None, within=wish)
+    assert found.answer is not None
+    assert found.answer.cost == told.cost
+    problem(
+        client.post(
+            "/v1/queries",
+            json=body(OLD, epsilon=None, within={"half_width": 61}),
+            headers={"Idempotency-Key": "by-width"},
+        ),
+        409,
+        "idempotency.reused",
+    )
+
+
+def test_a_share_of_a_supposed_size_is_a_width(world: World) -> None:
+    client = world.client("li")
+    prices = [
+        client.post("/v1/queries:preview", json=body(OLD, epsilon=2, within=wish)).json()["cost"]
+        for wish in ({"half_width": 50}, {"share": 0.05, "of": 1_000})
+    ]
+    assert prices[0] == prices[1]
+
+
+def test_wishes_that_cannot_be_priced_are_refused_in_both_languages(world: World) -> None:
+    client = world.client("li")
+    fresh = "SELECT SUM(amount) AS s FROM visits"
+    for sql, wish, code in (
+        (fresh, {"share": 0.05}, "ask.size_unknown"),
+        (fresh, {"half_width": 0.5}, "ask.accuracy_out_of_reach"),
+        ("SELECT 2 * COUNT(*) AS twice FROM visits", {"half_width": 50}, "ask.accuracy_unpredictable"),
+    ):
+        for lang, sign in (("en", "."), ("zh-CN", "。")):
+            sent = client.post(
+                "/v1/queries:preview", json=body(sql, epsilon=None, within=wish), headers={"Accept-Language": lang}
+            )
+            assert sign in problem(sent, 403, code).detail
+    problem(
+        client.post("/v1/queries:preview", json=body(within={"half_width": 9, "columns": ["x"]})), 400, "ask.bad_wish"
+    )
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {},
+        {"half_width": 0},
+        {"half_width": 5, "share": 0.1},
+        {"share": 5},
+        {"share": 0.1, "of": -1},
+        {"share": 0.1, "of": 10, "pilot": True},
+        {"half_width": 5, "pilot": True},
+        {"half_width": 5, "column": "n"},
+        "5%",
+    ],
+)
+def test_a_wish_that_cannot_be_read_is_never_half_understood(world: World, wish: object) -> None:
+    sent = world.client("li").post("/v1/queries:preview", json=body(within=wish))
+    problem(sent, 400, "http.request_invalid")

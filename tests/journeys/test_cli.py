@@ -273,6 +273,19 @@ def test_wrong_usage_in_chinese_and_language_before_the_command(li: Shell) -> No
     assert cli.asked_language(["--lang"]) is None
 
 
+def test_asking_by_accuracy(li: Shell) -> None:
+    sql = "SELECT COUNT(*) AS n, AVG(amount) AS fee FROM visits WHERE amount < 80"
+    seen = li.json("ask", "health/visits", sql, "--preview", "--within", "70", "--column", "n")
+    assert seen["columns"][0]["plus_minus"] <= 70
+    told = li.json("ask", "health/visits", sql, "-w", "70", "--column", "n", "--column", "n", "--epsilon", "3")
+    assert told["cost"] == seen["cost"]
+    assert li.json("ask", "health/visits", sql, "--within", "7%", "--of", "1000", "--column", "n")["repeated"]
+    shown = li("ask", "health/visits", "SELECT COUNT(*) AS n FROM visits WHERE amount < 85", "--within", "20%")
+    assert "asked before, to learn how large the values are" in shown.stdout
+    assert "no accuracy to ask for" in li("ask", "health/visits", sql, "--within", "much", code=2).stderr
+    assert "costs more than may be paid" in li("ask", "health/visits", sql, "--within", ".001", code=1).stderr
+
+
 def test_without_a_command_the_help_is_shown(li: Shell) -> None:
     assert "datasets" in li(code=2).stdout
     assert "watch" in li("jobs", code=2).stdout
@@ -306,6 +319,10 @@ def test_jobs(li: Shell) -> None:
 def test_budget_as_gauges_json_and_lines(li: Shell) -> None:
     assert "█" in li("budget", "health/visits").stdout
     assert li.json("budget", "--project", "flu")[0]["project"] == "flu"
+    li("ask", "health/visits", "SELECT COUNT(*) AS n FROM visits WHERE amount < 75", "--epsilon", "0.3")
+    account = li.json("budget", "health/visits", "--project", "flu")[0]
+    assert 0 < account["spent_gaussian_epsilon"] < account["spent"]["epsilon"]
+    assert "information only" in " ".join(li("budget", "health/visits").stdout.split())
     assert "opened" in li("budget", "--lines").stdout
     assert li.json("budget", "--lines")[0]["kind"] == "opened"
     assert li.json("budget", "no/such") == []

@@ -160,6 +160,63 @@ def test_preview_then_ask_then_ask_again(at_once: World) -> None:
         assert again.to_arrow().num_rows == 2
 
 
+def test_asking_by_accuracy_finds_the_price(at_once: World) -> None:
+    sql = "select count(*) as n, avg(amount) as fee from visits where amount < 90"
+    with connect(at_once, "li") as hub:
+        query = hub.query("health/visits", sql)
+        preview = query.preview(within=70, columns=["n"])
+        answer = query.ask(within="70", columns=["n"])
+        assert answer.cost == preview.told.cost
+        assert answer.pilots == ()
+        low, high = answer.intervals[0][0] or (0, 999)
+        assert high - low <= 140
+        supposed = query.preview(within="7%", of=1_000, columns="n").told
+        assert supposed.cost == preview.told.cost
+        assert supposed.repeated
+        job = query.start(within=80, columns=["n"])
+        assert job.id == answer.job
+        with pytest.raises(errors.Refused, match="costs more than may be paid") as refused:
+            query.ask(within=0.1)
+        assert refused.value.code == "ask.accuracy_out_of_reach"
+
+
+def test_a_share_is_found_with_pilots_that_are_shown(at_once: World) -> None:
+    with connect(at_once, "li") as hub:
+        query = hub.query("health/visits", "select count(*) as n from visits where amount < 95")
+        with pytest.raises(errors.Refused, match="no answer to this question yet"):
+            query.preview(within="20%")
+        answer = query.ask(within="20%", idempotency_key="by-share")
+        assert 1 <= len(answer.pilots) <= 4
+        assert all(pilot.charged.rho_units > 0 for pilot in answer.pilots)
+        paid = sum(pilot.charged.rho_units for pilot in answer.pilots)
+        assert paid * 20 <= hub.budget("health/visits").accounts[0].limit.rho_units
+        assert "asked before, to learn how large the values are" in repr(answer)
+        with speaking("zh-CN"):
+            assert "试探性问题" in repr(answer)
+        again = query.ask(within="20 %")
+        assert (again.rows, again.repeated, again.pilots) == (answer.rows, True, ())
+        replayed = query.ask(within="20%", idempotency_key="by-share")
+        assert (replayed.rows, replayed.pilots) == (answer.rows, ())
+
+
+def test_a_wish_that_is_none_is_refused_before_anything_is_sent() -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise AssertionError(f"{request.url} was asked")
+
+    query = sb.connect(URL, "token", "flu", transport=httpx.MockTransport(broken)).query("health/visits", "select 1")
+    wrong = (
+        {"within": "much"},
+        {"within": "0%"},
+        {"within": -1},
+        {"within": "200%"},
+        {"within": 5, "of": 10},
+        {"of": 10},
+    )
+    for wish in (*wrong, {"within": "5%", "of": -3}, {"columns": ["n"]}, {"within": "nan"}):
+        with pytest.raises(errors.Malformed, match="no accuracy to ask for"):
+            query.ask(**wish)  # type: ignore[arg-type]
+
+
 def test_a_receipt_proves_the_answer_offline_and_nothing_else(at_once: World, tmp_path: Path) -> None:
     with connect(at_once, "li") as hub:
         answer = hub.query("health/visits", "select count(*) as n from visits").ask(epsilon=0.3)

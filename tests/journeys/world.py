@@ -25,6 +25,7 @@ from sandbox.store import Argon2Passwords, SqlRegistry
 from sandbox.store.migrate import migrate
 from sandbox.worker import perform
 from tests.fakes.asgi import AsgiTransport
+from tests.fakes.houses import AT_ONCE
 
 PASSWORD = "correct horse battery"
 
@@ -99,6 +100,7 @@ def open_world(folder: Path, settings: ApiSettings | None = None) -> World:
         clock=clock,
         entropy=secrets.token_bytes,
         staging=staging,
+        pace=AT_ONCE,
     )
     who = {"olga": people.bootstrap(house, organisation="Ops", login="olga", name="Olga", password=PASSWORD)}
     organisations: dict[str, str] = {}

@@ -337,3 +337,16 @@ def test_a_receipt_that_cannot_be_read_claims_nothing() -> None:
 
 def test_moments_are_utc() -> None:
     assert told(answered_at="2026-01-01T00:00:00Z").answered_at == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_what_a_numerical_accountant_would_say_stands_beside_what_was_spent_and_says_it_is_no_promise() -> None:
+    spent = account(25).model_copy(update={"spent_gaussian_epsilon": 0.876})
+    budget = Budget((spent, account(80, project=None)))
+    with speaking("en"):
+        for text in (repr(budget), html_of(budget), show.plain(budget.__rich__(), width=200)):
+            assert text.count("information only") == 1
+            assert "a numerical accountant would say 0.876 of Gaussian noise" in text
+    with speaking("zh-CN"):
+        assert "仅供参考" in repr(budget)
+    untouched = spent.model_copy(update={"spent": spent.spent.model_copy(update={"rho_units": 0})})
+    assert show.spent_words(untouched) == ""

@@ -202,3 +202,9 @@ class Spending(RuleBasedStateMachine):
 
 TestSpending = Spending.TestCase
 TestSpending.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+
+
+def test_gaussian_noise_of_a_spent_limit_is_below_the_budget() -> None:
+    account = opened(account="a", dataset="d", project="p", budget=Budget(4.0, 1e-6))
+    assert account.gaussian_epsilon(account.limit) < account.epsilon(account.limit) <= 4.0 + 1e-6
+    assert account.gaussian_epsilon(Loss()) == 0.0

@@ -6,6 +6,7 @@ import math
 from fractions import Fraction
 from statistics import NormalDist
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,8 @@ from privacy.loss import (
     Loss,
     delta_of,
     epsilon_of,
+    gaussian_delta,
+    gaussian_epsilon,
     price,
     rho_of,
     rho_units,
@@ -159,3 +162,51 @@ def test_an_offer_outside_the_range_has_no_price(epsilon, delta):
 
 def test_an_offer_too_small_for_the_ledger_is_priced_at_zero_never_rounded_up():
     assert price(1e-9, 1e-18, selects_keys=True) == Loss(0, 0)
+
+
+# --- beside the ledger: what Gaussian noise of the same rho would say --------------------------------------------------
+
+#: rho, delta, and epsilon of dp-accounting 0.6.0: `from_gaussian_mechanism(1/sqrt(2 rho))`, pessimistic, interval 1e-5 (1e-4
+#: from rho = 1 on).
+PLD = (
+    (0.001, 5e-7, 0.17521888451638856),
+    (0.001, 1e-9, 0.23171250260749782),
+    (0.02, 5e-7, 0.8645212946179692),
+    (0.02, 1e-9, 1.10404026262363),
+    (0.25, 5e-7, 3.410233971405595),
+    (0.25, 1e-9, 4.225940543120342),
+    (1.0, 5e-7, 7.487378968939343),
+    (1.0, 1e-9, 9.092558374841724),
+    (4.0, 5e-7, 17.25737238364592),
+    (4.0, 1e-9, 20.429240313588167),
+)
+
+
+@pytest.mark.parametrize(("rho", "delta", "epsilon"), PLD)
+def test_a_numerical_accountant_says_the_same_of_gaussian_noise(rho: float, delta: float, epsilon: float) -> None:
+    assert gaussian_epsilon(rho, delta) == pytest.approx(epsilon, rel=1e-8)
+
+
+@quick
+@given(st.floats(1e-6, 500), st.floats(1e-12, 0.4))
+def test_gaussian_noise_is_never_worse_than_the_ledger_says(rho: float, delta: float) -> None:
+    found = gaussian_epsilon(rho, delta)
+    assert 0 <= found <= epsilon_of(rho, delta)
+    assert gaussian_delta(rho, found) <= delta
+
+
+@quick
+@given(st.floats(0.01, 30), st.floats(0.0, 60))
+def test_the_exact_delta_is_the_hockey_stick_of_two_normals(rho: float, epsilon: float) -> None:
+    """The definition, integrated: the mass by which N(mu, 1) exceeds exp(epsilon) times N(0, 1)."""
+    mu = math.sqrt(2 * rho)
+    x = np.linspace(epsilon / mu + mu / 2, max(epsilon / mu + mu / 2, mu) + 12, 200_001)
+    above = np.exp(-((x - mu) ** 2) / 2) - np.exp(epsilon - x**2 / 2)
+    steps = np.diff(x)
+    mass = float(np.sum((above[1:] + above[:-1]) / 2 * steps)) / math.sqrt(2 * math.pi)
+    assert gaussian_delta(rho, epsilon) == pytest.approx(mass, rel=1e-6, abs=1e-15)
+
+
+def test_nothing_spent_is_nothing() -> None:
+    assert gaussian_delta(0.0, 1.0) == 0.0
+    assert gaussian_epsilon(0.0, 1e-6) == 0.0

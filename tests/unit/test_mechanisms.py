@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy import mechanisms
+from privacy import choice, mechanisms
 from privacy.facts import Kind
 from privacy.loss import DELTA_UNIT, RHO_UNIT, Loss, price
 from privacy.mechanisms import (
@@ -224,6 +224,43 @@ def test_a_key_is_shown_from_the_threshold_on():
 def test_private_keys_priced_without_delta_are_a_fault():
     problem = refusal(lambda: release(BY_DEPT, Given(BY_DEPT, weights(99)), Loss(RHO_UNIT), copying(BY_DEPT)), "fault")
     assert problem.private == "private keys were priced without delta"
+
+
+# ── chosen bounds ──
+
+MANY = replace(FACTS, tables=tuple(replace(t, max_rows=1_000) if t.unit else t for t in FACTS.tables))
+CHOOSING = plan("SELECT city, count(*), sum(amount) FROM visits GROUP BY city", MANY)
+#: A thousand units of three rows and a sum of 30 each.
+UNITS = [(9.0, 9.0, 3_000.0**2)] * 1_000
+
+
+def test_a_question_that_chooses_says_no_width_before_and_the_bounds_it_used_after():
+    assert [p.half_width for p in preview(CHOOSING, ONE)] == [None, None]
+    given = Given(CHOOSING, [("东", 3_000, 3_000_000)], UNITS)
+    used = release(CHOOSING, given, price(10.0**6, 1e-6, selects_keys=False), copying(CHOOSING)).statistics
+    rows, total = (math.sqrt(s.bound_squared) * float(s.step) for s in used)
+    assert 2 <= rows <= 6  # about the least candidate that cuts nobody, in one length with the sums
+    assert 20 <= total <= 60
+    assert [s.name for s in used] == [s.name for s in CHOOSING.statistics]
+
+
+def test_noise_fits_the_bounds_that_were_chosen():
+    given = Given(CHOOSING, [], UNITS)
+    answer = release(CHOOSING, given, ONE, copying(CHOOSING))
+    assert [c.noise.scale for c in answer.columns[1:]] == [value_scale(s, ONE) for s in answer.statistics]
+
+
+def test_a_choice_that_opendp_prices_higher_is_a_fault(monkeypatch):
+    true_scale = choice.noise_scale
+    monkeypatch.setattr(choice, "noise_scale", lambda d, rho: true_scale(d, rho) * 0.999)
+    problem = refusal(lambda: release(CHOOSING, Given(CHOOSING, [], UNITS), ONE, copying(CHOOSING)), "fault")
+    assert problem.private == "OpenDP prices a choice above its share"
+
+
+def test_no_key_shown_is_no_bound_chosen():
+    found = plan("SELECT dept, count(*) FROM visits GROUP BY dept", MANY)
+    answer = release(found, Given(found, [], UNITS), price(1.0, 1e-7, selects_keys=True), copying(found))
+    assert (answer.rows, answer.statistics) == ((), found.statistics)
 
 
 WEIGHT = BY_DEPT.statistics[1]

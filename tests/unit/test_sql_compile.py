@@ -18,7 +18,9 @@ from privacy.sql.compile import (
     MAX_STATISTICS,
     RULES,
 )
+from privacy.sql.parse import parse_select
 from privacy.sql.plan import Aggregate, Key
+from privacy.sql.texts import growth
 from tests.fakes.ward import FACTS, VISITS, plan, refused, with_columns
 
 QUESTION = "SELECT city, count(*) AS n FROM visits WHERE age > 30 GROUP BY city ORDER BY n DESC LIMIT 3"
@@ -189,6 +191,31 @@ def test_too_many_of_anything_is_refused():
     assert (
         refused(f"SELECT count({joined} || dept) FROM visits", "sql.too_many_parts").params["limit"] == MAX_JOINED_TEXTS
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("dept", 1),
+        ("dept || 'a' || dept", 4),
+        ("concat(dept, 'a', dept)", 3),
+        ("concat_ws('-', dept, city)", 6),
+        ("split_part(dept, '-', 1)", 8),
+        ("replace(dept, 'ab', 'c')", 1),
+        ("replace(dept, 'a', 'bcd')", 3),
+        ("replace(dept, '', 'bc')", 2),
+        ("replace(replace(dept || 'x', '市', 'shi'), 'a', 'bb')", 4),
+        ("regexp_replace(dept, 'a', '')", 1),
+        ("regexp_replace(dept, 'a', 'bc')", 3),
+        ("replace(" * 18 + "dept" + ", 'a', 'bbbb')" * 18, 10**9),
+    ],
+)
+def test_how_long_texts_can_become(text, count):
+    assert growth(parse_select(f"SELECT {text} FROM visits")) == count
+
+
+def test_selects_that_read_each_other_multiply():
+    assert growth(parse_select("SELECT a || a, (SELECT b || b || b FROM t) FROM t")) == 8
 
 
 def test_too_many_cells_are_refused_and_the_limit_itself_is_not():

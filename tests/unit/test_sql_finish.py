@@ -10,7 +10,7 @@ from privacy.sql.expressions import Reader
 from privacy.sql.finish import AnswerScope, order_text
 from privacy.sql.parse import parse_select
 from privacy.sql.plan import Aggregate, Average
-from privacy.sql.resolve import resolve_from
+from privacy.sql.tracked import resolve_from
 from tests.fakes.ward import FACTS, node, plan, refusal, refused
 
 COUNT, SUM, UNITS = Aggregate.COUNT, Aggregate.SUM, Aggregate.UNITS
@@ -270,3 +270,86 @@ def test_an_answer_scope_asks_a_new_statistic_only_for_a_new_measure():
         "s0",
     ]
     assert len(aggregates.measures) == 2
+
+
+# ── windows ──
+
+
+def windowed(text: str, rest: str = "") -> str:
+    return plan(f"SELECT city, count(*) AS n, {text} AS w FROM visits GROUP BY city{rest}").finish_sql
+
+
+@pytest.mark.parametrize(
+    ("text", "sql"),
+    [
+        ("rank() OVER (ORDER BY count(*) DESC)", "rank() OVER (ORDER BY TRY(s0) DESC NULLS LAST)"),
+        ("row_number() OVER ()", "row_number() OVER (ORDER BY k0 ASC NULLS LAST)"),
+        ("ntile(4) OVER (PARTITION BY city)", "ntile(4) OVER (PARTITION BY TRY(k0) ORDER BY k0 ASC NULLS LAST)"),
+        ("lag(city) OVER (ORDER BY city)", "lag(TRY(k0), 1) OVER (ORDER BY TRY(k0) ASC NULLS LAST, k0 ASC NULLS LAST)"),
+        ("lead(count(*) RESPECT NULLS) OVER ()", "lead(TRY(s0), 1) OVER (ORDER BY k0 ASC NULLS LAST)"),
+        ("count(*) OVER ()", "count(*) OVER ()"),
+        ("count(city) OVER ()", "count(TRY(k0)) OVER ()"),
+        ("first_value(city) OVER ()", "first_value(TRY(k0) ORDER BY k0 ASC NULLS LAST) OVER ()"),
+        (
+            "nth_value(city, 2 IGNORE NULLS) OVER (ROWS UNBOUNDED PRECEDING)",
+            "nth_value(TRY(k0), 2 IGNORE NULLS) OVER (ORDER BY k0 ASC NULLS LAST "
+            "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)",
+        ),
+        (
+            "avg(count(*)) OVER (ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)",
+            "avg(CAST(TRY(s0) AS DOUBLE)) OVER (ORDER BY k0 ASC NULLS LAST ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)",
+        ),
+    ],
+)
+def test_a_window_is_rebuilt_and_follows_the_keys_where_ties_show(text, sql):
+    assert f" {sql} AS w0 " in windowed(text)
+
+
+def test_the_same_window_is_computed_once():
+    found = windowed("sum(count(*)) OVER () + sum(count(*)) OVER ()", " ORDER BY sum(count(*)) OVER () * 2")
+    assert found.count(" OVER (") == 1
+
+
+def test_a_window_does_not_make_its_sum_a_sum_of_rows():
+    """AVG shares the SUM that is asked of rows, not one that a window takes of the answer."""
+    both = plan(
+        "SELECT level, sum(level) OVER (), sum(level) FILTER (WHERE level > 1) OVER (), avg(level) FROM visits GROUP BY 1"
+    )
+    assert next(o.average for o in both.outputs if o.average).reach == 1
+    assert plan("SELECT count(*) AS n FROM visits ORDER BY sum(n) OVER ()").finish_sql.count(" OVER (") == 1
+    shared = plan("SELECT city, sum(sum(age)) OVER (), avg(age) FROM visits GROUP BY city")
+    assert next(o.average for o in shared.outputs if o.average).reach == 120
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("lag(NULL, 1, n) OVER ()", "LAG of NULL"),
+        ("sum(count(*) IGNORE NULLS) OVER ()", "IGNORE NULLS or a frame of this window function"),
+        ("lag(n) OVER (ROWS 1 PRECEDING)", "IGNORE NULLS or a frame of this window function"),
+        ("count(DISTINCT city) OVER ()", "COUNT with OVER"),
+        ("count(* EXCLUDE (age)) OVER ()", "STAR … EXCEPT"),
+        ("upper(city) OVER ()", "UPPER with OVER"),
+        ("sum(n) OVER (ROWS BETWEEN UNBOUNDED FOLLOWING AND UNBOUNDED FOLLOWING)", "this window frame"),
+        ("sum(n) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED PRECEDING)", "this window frame"),
+        ("sum(n) OVER (ROWS 1000001 PRECEDING)", "this window frame"),
+        ("sum(n) OVER (ROWS 1.5 PRECEDING)", "this window frame"),
+        ("sum(n) OVER (ROWS '1' PRECEDING)", "this window frame"),
+        ("rank() OVER (ORDER BY 'x')", "a constant in the ORDER BY of a window"),
+        ("rank() OVER w", "a named window"),
+        ("ntile(-1) OVER ()", "NTILE of no parts"),
+    ],
+)
+def test_what_a_window_does_not_take_is_named(text, named):
+    problem = refused(f"SELECT city, count(*) AS n FROM visits GROUP BY city QUALIFY {text} > 1", "sql.unsupported")
+    assert problem.say("en").startswith(f"{named} is not accepted")
+
+
+def test_an_order_of_windows_is_after_having_and_before_qualify():
+    found = windowed("rank() OVER (ORDER BY count(*))", " HAVING n > 1 QUALIFY w < 3 AND n > 2")
+    assert found.endswith(
+        "AS w0 FROM (SELECT *, TRY(k0) AS o0, TRY(s0) AS o1 FROM noisy) WHERE TRY((o1 > 1::BIGINT)))) "
+        "WHERE TRY(((o2 < 3::BIGINT) AND (o1 > 2::BIGINT))) ORDER BY k0 ASC NULLS LAST"
+    )
+    alone = plan("SELECT count(*) AS n FROM visits HAVING n > 1 QUALIFY n < 3").finish_sql
+    assert alone.endswith("WHERE TRY((o0 > 1::BIGINT)) AND TRY((o0 < 3::BIGINT))")

@@ -11,9 +11,12 @@ import pytest
 
 from privacy.facts import ColumnFacts, Keys, Kind, TableFacts
 from privacy.sql.expressions import Reader
+from privacy.sql.joins import MAX_JOINS
+from privacy.sql.membership import row_condition
 from privacy.sql.parse import parse_select
-from privacy.sql.resolve import MAX_JOINS, MAX_UNIT_ROWS, RowScope, Source, resolve_from, row_condition
+from privacy.sql.resolve import MAX_UNIT_ROWS, RowScope, stored
 from privacy.sql.terms import SAFE_INTEGER
+from privacy.sql.tracked import resolve_from
 from tests.fakes.ward import EVENTS, FACTS, PLACES, SCOPE, VISITS, node, refusal, term, with_columns, written
 
 CITY = 'CAST(t0."city" AS VARCHAR) = CAST(t1."city" AS VARCHAR)'
@@ -67,7 +70,8 @@ def relation(text: str, facts=FACTS):
 def test_the_tracked_relation(text, sql, conditions, most):
     found = relation(text)
     assert (found.from_sql, found.conditions, found.max_rows) == (sql, conditions, most)
-    assert found.private is VISITS
+    assert found.unit == VISITS.unit
+    assert found.tables[0] == "visits"
     assert found.unit_sql == f'{found.scope.sources[0].tag}."_uid"'
     assert found.from_sql.startswith(f'"visits" AS {found.scope.sources[0].tag}')
 
@@ -101,11 +105,11 @@ def test_a_repeat_of_zero_still_keeps_the_rows_of_the_private_table():
     [
         ("nothing", "sql.unknown_table", "no table nothing"),
         ("'x.csv'", "sql.unknown_table", "no table x.csv"),
-        ("(SELECT 1)", "sql.unsupported", "a subquery in FROM is not accepted"),
+        ("(SELECT 1)", "sql.unsupported", "a SELECT without FROM is not accepted"),
         ("read_csv('x')", "sql.unsupported", "a table function in FROM is not accepted"),
         ("visits JOIN visits USING (city)", "sql.unsupported", "the name visits for two"),
         ("places", "sql.no_private_table", "uses no private table"),
-        ("visits JOIN wages USING (person_id)", "sql.two_private_tables", "private tables visits, wages"),
+        ("visits JOIN wages ON visits.person_id > wages.person_id", "sql.unit_column", "person_id identifies a person"),
         ("visits, places", "sql.join_needs_equality", "join with places has no equality"),
         ("visits CROSS JOIN places p", "sql.join_needs_equality", "join with p has no equality"),
         ("visits JOIN places ON age > tier", "sql.join_needs_equality", "join with places has no equality"),
@@ -130,10 +134,8 @@ def test_what_from_refuses(text, code, said):
 
 def test_refusals_name_what_may_be_used():
     assert "visits, wages" in refusal(lambda: relation("places"), "sql.no_private_table").advise("en")
-    bare = replace(FACTS, tables=FACTS.tables[:2])
-    two = "visits JOIN wages USING (person_id)"
-    assert refusal(lambda: relation(two, bare), "sql.two_private_tables").advise("en").endswith(": –.")
-    assert "places, events" in refusal(lambda: relation(two), "sql.two_private_tables").advise("en")
+    apart = refusal(lambda: relation("visits v JOIN visits w ON v.city = w.city"), "sql.private_not_on_unit")
+    assert "v.person_id = w.person_id" in apart.advise("en")
     no_from = refusal(lambda: resolve_from(parse_select("SELECT 1"), FACTS), "sql.no_private_table")
     assert "visits, wages" in no_from.advise("zh-CN")
 
@@ -201,7 +203,7 @@ def test_only_a_plain_reference_is_the_unit():
     assert SCOPE.is_unit(node("visits.PERSON_ID"))
     assert not SCOPE.is_unit(node("age"))
     assert not SCOPE.is_unit(node("person_id + 0"))
-    public = RowScope((Source(alias="p", tag="t1", facts=replace(PLACES, columns=(VISITS.columns[0],))),))
+    public = RowScope((stored("p", "t1", replace(PLACES, columns=(VISITS.columns[0],))),))
     assert not public.is_unit(node("person_id")), "a public column of the same name is no unit"
     assert SCOPE.known(node("age")) is None
 
@@ -229,7 +231,7 @@ def test_only_a_plain_reference_is_the_unit():
 def test_a_stored_column_is_decoded(column, sql):
     facts = with_columns(column).tables[0]
     quoted = '"' + column.name.replace('"', '""') + '"'
-    assert Reader(RowScope((Source(alias="t", tag="t0", facts=facts),))).read(node(quoted)).sql == sql
+    assert Reader(RowScope((stored("t", "t0", facts),))).read(node(quoted)).sql == sql
 
 
 @pytest.mark.parametrize(
@@ -258,7 +260,7 @@ def test_two_listed_keys_that_are_one_double_are_one_key():
     column = ColumnFacts(
         name="x", kind=Kind.NUMBER, keys=Keys.PUBLIC, domain=(Decimal("0.1"), Decimal("0.1000000000000000001"))
     )
-    scope = RowScope((Source(alias="t", tag="t0", facts=with_columns(column).tables[0]),))
+    scope = RowScope((stored("t", "t0", with_columns(column).tables[0]),))
     assert Reader(scope).read(node("x")).domain == (0.1,)
 
 

@@ -109,6 +109,10 @@ def test_the_joint_step_is_the_greatest_common_divisor(steps):
     assert math.gcd(*(int(q) for q in quotients)) == 1
 
 
+def test_zero_has_no_sign_among_keys():
+    assert str(terms.doubles((Fraction(1), -0.0, 2, "x"))) == "(0.0, 1.0, 2.0)"
+
+
 def test_a_joint_step_without_a_lattice_is_none():
     assert terms.joint_step([Fraction(1), None]) is None
     assert terms.joint_step([]) == 0

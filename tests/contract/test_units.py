@@ -1,0 +1,186 @@
+"""The rows of a question unit by unit: one suite for the reference text and for the compiled pass, and what lies between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from random import Random
+
+import duckdb
+import numpy as np
+import pytest
+
+from compute.engines import units
+from compute.engines.duckdb import DuckEngine, opened
+from compute.engines.units import SqlUnits, StreamedUnits, units_of
+from compute.ports import Limits
+from privacy.errors import Fault
+from privacy.loss import price
+from privacy.mechanisms import release
+from privacy.sql import compile_query
+from privacy.sql.bound import refined
+from privacy.sql.plan import Cell, Plan, Units
+from tests.fakes import town
+
+MANY = replace(town.FACTS, tables=tuple(replace(t, max_rows=64) if t.unit else t for t in town.FACTS.tables))
+QUESTIONS = {
+    "nothing grouped": "SELECT count(*), count(stock), sum(stock), avg(amount), count(DISTINCT person_id) FROM visits",
+    "public texts": "SELECT city, dept, count(*), sum(amount) FROM visits GROUP BY city, dept",
+    "public numbers": "SELECT level, urgent, sum(score), count(DISTINCT person_id) FROM visits GROUP BY level, urgent",
+    "listed cases": "SELECT CASE WHEN stock > 5 THEN 'full' WHEN urgent THEN 'soon' END AS k, count(*) FROM visits GROUP BY k",
+    "months": "SELECT month(day) AS m, count(*) FILTER (WHERE urgent) FROM visits GROUP BY m",
+    "conditions": "SELECT city, count(DISTINCT person_id) FILTER (WHERE stock > 3), var_pop(fee) FROM visits GROUP BY city",
+    "private texts": "SELECT code, count(*), sum(stock) FROM visits GROUP BY code",
+    "private numbers": "SELECT stock, count(*) FROM visits GROUP BY stock",
+    "private days": "SELECT day, count(*), count(DISTINCT person_id) FROM visits GROUP BY day",
+    "mixed": "SELECT city, code, level, count(*) FROM visits GROUP BY city, code, level",
+    "joined": "SELECT e.title, count(*), sum(stock) FROM visits v JOIN events e ON e.city = v.city GROUP BY e.title",
+    "far numbers": "SELECT wide, count(*) FROM visits GROUP BY wide",
+    "no numbers": "SELECT score, count(*) FROM visits GROUP BY score",
+}
+STREAMED = [q for q in QUESTIONS if q not in ("no numbers", "far numbers", "joined")]
+
+
+def row(draw: Random) -> town.Row:
+    def maybe(value: object) -> object:
+        return None if draw.random() < 0.2 else value
+
+    return (
+        draw.choice(town.CITIES), maybe(draw.choice(town.DEPTS)), maybe(draw.choice("abcdef")), draw.randrange(4),
+        maybe(draw.randrange(-7, 12)), maybe(draw.randrange(31)), maybe(draw.randrange(500_001)), draw.randrange(-40, 41),
+        draw.randrange(-9, 9), maybe(draw.randrange(-20, 20)), maybe(draw.random() < 0.5),
+        date(2024, draw.randrange(1, 4), draw.randrange(1, 29)),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Persons of 1 to 60 rows."""
+    draw = Random(7)
+    persons = [[row(draw) for _ in range(draw.choice((1, 2, 3, 7, 60)))] for _ in range(80)]
+    return town.write(tmp_path_factory.mktemp("units") / "version.duckdb", persons)
+
+
+@contextmanager
+def both(version: Path, plan: Plan) -> Iterator[tuple[Units, Units]]:
+    with opened(str(version), town.LIMITS, read_only=True) as connection:
+        yield units_of(connection, plan, town.LIMITS), SqlUnits(connection.cursor(), plan)
+
+
+def plan_of(name: str) -> Plan:
+    return compile_query(QUESTIONS[name], MANY)
+
+
+def cells_of(plan: Plan, found: Units) -> Sequence[Cell]:
+    """All cells, or every second private key: rows with other keys must not count."""
+    return list(found.weights()[0])[::2] if plan.selects_keys else plan.grid()
+
+
+@pytest.mark.parametrize("batch", [1, 7, 100_000])
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_both_forms_give_the_same_integers(
+    version: Path, name: str, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person who straddles batches is one person; asked twice, the rows are the same."""
+    monkeypatch.setattr(units, "BATCH", batch)
+    plan = plan_of(name)
+    with both(version, plan) as (ours, reference):
+        if plan.selects_keys:
+            (keys, weights), (others, theirs) = ours.weights(), reference.weights()
+            assert list(keys) == list(others)
+            assert weights.tolist() == theirs.tolist()
+        cells = cells_of(plan, reference)
+        for _ in range(2):
+            assert sorted(map(tuple, ours.lengths(cells))) == sorted(map(tuple, reference.lengths(cells)))
+            for clip in (10.0**9, 3.0, 0.7):
+                held = [refined(s, clip * s.reach) for s in plan.measured]
+                mine, exact = ours.totals(held, cells), reference.totals(held, cells)
+                assert [m.dtype for m in mine] == [np.dtype(np.int64)] * len(held)
+                assert [m.tolist() for m in mine] == [e.tolist() for e in exact], (name, clip)
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_what_can_be_streamed_is(version: Path, name: str) -> None:
+    with opened(str(version), town.LIMITS, read_only=True) as connection:
+        assert not isinstance(units_of(connection, plan_of(name), town.LIMITS), SqlUnits)
+
+
+@pytest.mark.parametrize("name", ["no numbers", "far numbers"])
+def test_what_has_no_numbers_is_not(version: Path, name: str) -> None:
+    with opened(str(version), town.LIMITS, read_only=True) as connection:
+        assert isinstance(units_of(connection, plan_of(name), town.LIMITS), SqlUnits)
+
+
+def test_text_without_a_dictionary_goes_by_the_reference(tmp_path: Path, version: Path) -> None:
+    """A text column of very many values is stored as text; an empty table has no dictionary to read."""
+    for condition in ("true", "false"):
+        copy = tmp_path / f"{condition}.duckdb"
+        copy.unlink(missing_ok=True)
+        with duckdb.connect(str(copy)) as connection:
+            connection.execute(f"ATTACH '{version}' AS v (READ_ONLY)")
+            connection.execute("CREATE TABLE visits AS SELECT * REPLACE (CAST(code AS VARCHAR) AS code) FROM v.visits "
+                               f"WHERE {condition} ORDER BY _uid, _rn")  # fmt: skip
+        plan = plan_of("private texts")
+        with both(copy, plan) as (ours, reference):
+            assert isinstance(ours, SqlUnits)
+            assert list(ours.weights()[0]) == list(reference.weights()[0])
+
+
+def test_rows_out_of_order_go_by_the_reference(tmp_path: Path, version: Path) -> None:
+    """A join may turn rows round: the answer is the same, at the first call and at those after it."""
+    turned = tmp_path / "turned.duckdb"
+    with duckdb.connect(str(turned)) as connection:
+        connection.execute(f"ATTACH '{version}' AS v (READ_ONLY)")
+        connection.execute("CREATE TABLE visits AS SELECT * FROM v.visits ORDER BY _rn, _uid")
+    plan = plan_of("public texts")
+    cells = plan.grid()
+    with opened(str(turned), town.LIMITS, read_only=True) as connection, pytest.raises(units.OutOfOrder):
+        StreamedUnits(connection, plan, town.LIMITS).totals(plan.measured, cells)
+    with both(turned, plan) as (ours, _), both(version, plan) as (_, reference):
+        for _ in range(2):
+            assert [t.tolist() for t in ours.totals(plan.measured, cells)] == [
+                t.tolist() for t in reference.totals(plan.measured, cells)
+            ]
+
+
+def test_a_pass_that_takes_too_long_is_a_fault(version: Path) -> None:
+    plan = plan_of("public texts")
+    with opened(str(version), town.LIMITS, read_only=True) as connection:
+        slow = StreamedUnits(connection, plan, Limits(seconds=-1))
+        with pytest.raises(Fault) as caught:
+            slow.totals(plan.measured, plan.grid())
+    assert caught.value.private == "the rows took longer to read than the limit allows"
+
+
+def test_rows_too_many_to_keep_are_read_again(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "KEPT", 100)
+    plan = plan_of("public texts")
+    with both(version, plan) as (ours, reference):
+        for _ in range(2):
+            assert [t.tolist() for t in ours.totals(plan.measured, plan.grid())] == [
+                t.tolist() for t in reference.totals(plan.measured, plan.grid())
+            ]
+
+
+def test_more_codes_than_memory_is_worth_go_by_the_reference(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "MAX_CODES", 3)
+    with opened(str(version), town.LIMITS, read_only=True) as connection:
+        assert isinstance(units_of(connection, plan_of("public texts"), town.LIMITS), SqlUnits)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_whole_answer_chooses_its_keys_and_bounds(version: Path, name: str) -> None:
+    """At a price at which nothing is uncertain no unit is cut, and every key of more than a handful of units is shown."""
+    plan = plan_of(name)
+    loss = price(10.0**7, 1e-6, selects_keys=plan.selects_keys)
+    assert plan.length_share > 0
+    engine = DuckEngine()
+    with engine.units(version, plan, town.LIMITS) as rows, engine.finishing(town.LIMITS) as finish:
+        answer = release(plan, rows, loss, finish)
+        assert answer.rows
+        used = [s for s in answer.statistics if s.name in {m.name for m in plan.measured}]
+        declared = {s.name: s.bound_squared / s.up**2 for s in plan.statistics}
+        assert all(s.bound_squared / s.up**2 <= declared[s.name] * (1 + 1e-9) for s in used)
