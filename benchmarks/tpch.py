@@ -55,7 +55,7 @@ tables:
       c_mktsegment: {{type: text, keys: public, domain: {SEGMENTS}}}
   orders:
     unit: {{column: o_custkey, {customer}}}
-    max_rows: 30
+    max_rows: 40
     columns:
       o_orderkey: {{type: integer}}
       o_custkey: {{type: integer}}
@@ -67,7 +67,7 @@ tables:
       o_comment: {{type: text}}
   lineitem:
     unit: {{column: l_custkey, {customer}}}
-    max_rows: 120
+    max_rows: 160
     columns:
       l_custkey: {{type: integer}}
       l_orderkey: {{type: integer}}
