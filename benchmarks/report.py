@@ -31,6 +31,11 @@ KEYS = {"Q3": 600}
 
 GOAL_ROWS = 10_000_000
 
+_TPCH = """Queries 3 and 10 show single orders and customers, which is
+what privacy hides: as they stand they are refused or show nothing, and 3' and 10' ask the same by month and nation. The text of
+all is in [tpch.py](../benchmarks/tpch.py). The plain queries take milliseconds here, so what every question costs at least
+(opening, locking down, compiling) weighs much in the multiples."""
+
 
 def head() -> str:
     """The machine, the date, the versions, and how to read the rest."""
@@ -161,10 +166,7 @@ def tpch(scale: float, threads: int, found: Sequence[Measured]) -> str:
     return "\n".join(
         (
             f"## TPC-H, scale {scale:g}, {threads} threads\n",
-            f"The customer is the unit; {answered} of {len(found)} are answered. Queries 3 and 10 show single orders and customers,\n"
-            "which is what privacy hides: as they stand they are refused or show nothing, and 3' and 10' ask the same by month and\n"
-            "nation. The text of all is in [tpch.py](../benchmarks/tpch.py). The plain queries take milliseconds here, so what every\n"
-            "question costs at least (opening, locking down, compiling) weighs much in the multiples.\n",
+            f"The customer is the unit; {answered} of {len(found)} are answered. {_TPCH}\n",
             table(header, lines),
         )
     )
