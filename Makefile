@@ -10,7 +10,7 @@ list:
 	@echo "make up      the same instance, left running, with logins / 启动演示实例并保持运行，给出登录名"
 	@echo "make test    every test, with coverage / 全部测试与覆盖率"
 	@echo "make check   style, types, contracts, unit tests / 风格、类型、依赖约定、单元测试"
-	@echo "make bench   measure, and write docs/benchmarks.md / 性能测量，写入 docs/benchmarks.md"
+	@echo "make bench   measure, and write docs/benchmarks.md; PEERS=1 beside other systems / 性能测量，写入 docs/benchmarks.md；PEERS=1 同时测量其他系统"
 
 setup:
 	@.ci/setup
@@ -29,4 +29,4 @@ check: setup
 	@.ci/check
 
 bench: setup
-	@.venv/bin/python -m benchmarks
+	@.venv/bin/python -m benchmarks $(if $(PEERS),--peers)

@@ -1,6 +1,6 @@
-"""Ten million rows through ingest: seconds, peak resident memory, size of the version.
+"""Rows through ingest: seconds, peak memory, size of the version, from each format that a steward may bring.
 
-    python benchmarks/ingest.py [--rows 10000000] [--format csv|gb18030|parquet] [--memory 2GiB]
+    python -m benchmarks.ingest '{"source": "…", "target": "…"}'
 
 The generated table has skewed contributions (a few units hold thousands of rows), public and private keys, money with
 cents, dates and a nullable column. The measured work runs in a fresh process, so that the peak is its own.
@@ -8,20 +8,25 @@ cents, dates and a nullable column. The measured work runs in a fresh process, s
 
 from __future__ import annotations
 
-import argparse
+import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
+from benchmarks.measure import ROOT, peak_mib
 from compute.engines.ingest import DuckIngest
 from compute.ports import Limits
 from sandbox.describe.description import load_description, to_facts
+
+FORMS = ("csv", "gb18030", "parquet")
+HEADER = "format | rows | file | seconds | peak | version"
 
 DESCRIPTION = """
 dataset: bench/visits
@@ -65,45 +70,38 @@ def generate(path: Path, rows: int, form: str) -> None:
         plain.unlink()
 
 
-def ingest(source: Path, target: Path, memory: int) -> None:
-    """The measured work: prints one line a stage and the figures."""
+def _ingest(asked: dict[str, Any]) -> dict[str, float]:
+    """The measured work."""
     facts = to_facts(load_description(DESCRIPTION))
-    began, stages = time.perf_counter(), {}
-
-    def progress(stage: str, done: int, total: int) -> None:
-        stages.setdefault(stage, time.perf_counter() - began)
-
-    report = DuckIngest(entropy=os.urandom)(
-        facts, {"visits": source}, target, limits=Limits(seconds=3600, memory=memory, threads=2), progress=progress
-    )
-    seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"seconds {seconds:.1f}  peak {peak:.0f} MiB  version {target.stat().st_size / 2**20:.0f} MiB")
-    print("first report of each stage at:", {k: round(v, 1) for k, v in stages.items()})
-    print(report.tables[0])
+    target, began = Path(asked["target"]), time.perf_counter()
+    limits = Limits(seconds=3600, threads=2)
+    DuckIngest(entropy=os.urandom)(facts, {"visits": Path(asked["source"])}, target, limits=limits, progress=_silent)
+    return {"seconds": time.perf_counter() - began, "peak": peak_mib(), "size": target.stat().st_size / 2**20}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--format", choices=["csv", "gb18030", "parquet"], default="csv")
-    parser.add_argument("--memory", type=float, default=2.0, help="GiB")
-    parser.add_argument("--source", type=Path, help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    memory = int(chosen.memory * 2**30)
+def _silent(*_: object) -> None:
+    """Ingest tells its progress to nobody here."""
+
+
+def measure(rows: int, form: str) -> Sequence[str]:
+    """One line of the report."""
+    print(f"ingest of {rows:,} rows, {form} …", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        if chosen.source:
-            ingest(chosen.source, Path(folder) / "version.duckdb", memory)
-            return
-        source = Path(folder) / "visits.data"
-        generate(source, chosen.rows, chosen.format)
-        print(f"{chosen.rows:,} rows, {chosen.format}, {source.stat().st_size / 2**20:.0f} MiB")
-        subprocess.run(
-            [sys.executable, __file__, "--source", str(source), "--memory", str(chosen.memory)],
+        source = Path(folder) / f"visits.{form}"
+        generate(source, rows, form)
+        asked = json.dumps({"source": str(source), "target": f"{folder}/version.duckdb"})
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.ingest", asked],
             check=True,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
+        found = json.loads(done.stdout)
+        size = f"{source.stat().st_size / 2**20:,.0f} MiB"
+    return form, f"{rows:,}", size, f"{found['seconds']:.0f}", f"{found['peak']:,.0f} MiB", f"{found['size']:,.0f} MiB"
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(_ingest(json.loads(sys.argv[1]))))

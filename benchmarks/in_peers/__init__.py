@@ -1,0 +1,1 @@
+"""Scripts that run inside the environments of other systems; `benchmarks.peers` makes these and reads what they print."""
