@@ -214,13 +214,6 @@ def _without_twins(columns: list[Column]) -> list[Column]:
 
 
 def _distinct(select: exp.Select, body: Derived) -> Derived:
-    distinct = select.args["distinct"]
-    if distinct.args.get("on"):
-        advice = Text(
-            "Write QUALIFY row_number() OVER (PARTITION BY … ORDER BY …) = 1.",
-            "请写 QUALIFY row_number() OVER (PARTITION BY … ORDER BY …) = 1。",
-        )
-        raise refuse(Text("DISTINCT ON", "DISTINCT ON"), select, advice)
     _require_unit_column(Text("DISTINCT", "DISTINCT"), body, select)
     columns = body.columns
     if body.unit is None and len(columns) == 1:
