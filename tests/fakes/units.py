@@ -1,4 +1,4 @@
-"""Units that are given: the totals of a plan as a test wrote them down."""
+"""Units that are given: the totals of a plan as a test wrote them down, or the vectors of its units."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.sql.bound import SHRINK, WITHIN
 from privacy.sql.plan import Aggregate, Cell, Plan, Statistic
+from privacy.sql.reference import factors
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +35,25 @@ class Given:
         places = [i for i, s in enumerate(self.plan.statistics) if s.aggregate is not Aggregate.WEIGHT]
         nothing = (0,) * len(self.plan.statistics)
         return [np.array([known.get(tuple(c), nothing)[i] for c in cells], np.int64) for i in places]
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """The units' own vectors, shape (units, cells, measured statistics): bounded as `privacy.sql.bound` says, in numpy."""
+
+    plan: Plan
+    rows: NDArray[np.int64]
+
+    def weights(self) -> tuple[Sequence[Cell], NDArray[np.int64]]:
+        raise AssertionError("public keys have no weights")
+
+    def lengths(self, cells: Sequence[Cell]) -> NDArray[np.float64]:
+        squares = (self.rows.astype(np.float64) ** 2).sum(axis=1)
+        return np.concatenate([squares[:, :1], squares], axis=1)
+
+    def totals(self, statistics: Sequence[Statistic], cells: Sequence[Cell]) -> list[NDArray[np.int64]]:
+        r = (self.rows.astype(np.float64) ** 2).sum(axis=1) @ np.array(factors(statistics))
+        gain = np.where(r <= WITHIN, 1.0, SHRINK / np.sqrt(np.maximum(r, 1e-300)))
+        up = np.array([s.up for s in statistics], np.float64)
+        scaled = np.trunc(self.rows * (up * gain[:, None])[:, None, :]).astype(np.int64)
+        return [np.ascontiguousarray(t) for t in scaled.sum(axis=0).T]

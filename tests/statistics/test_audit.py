@@ -12,6 +12,7 @@ OpenDP draws from the operating system, so draws differ between runs; sample siz
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
@@ -25,10 +26,11 @@ from scipy.stats import beta
 from privacy.facts import Kind
 from privacy.loss import Loss, price
 from privacy.mechanisms import noisy_cells, scale
+from privacy.sql.bound import refined
 from privacy.sql.compile import compile_query
 from privacy.sql.plan import Cell, Key, Plan
 from tests.fakes import town
-from tests.fakes.units import Given
+from tests.fakes.units import Given, Vectors
 
 ALARM = 1e-6
 TRAINING, MEASURED = 2_000, 8_000
@@ -206,3 +208,67 @@ def test_keys_of_one_person_appear_with_probability_delta_at_most(tmp_path: Path
         assert shown / trials > SELECTING_DELTA / 4  # the threshold is not far higher than it need be
         generous = sum(bool(d) for d in draws(plan, own, Loss(loss.rho, loss.delta * 4), trials))
         assert least(generous, trials, ALARM) > SELECTING_DELTA / 2
+
+
+# --- bounds that the question chooses ------------------------------------------------------------------------------------
+
+MANY_ROWS, CHOICES = 1_000, 3_000
+CHOOSING = compile_query(
+    "SELECT city, count(*), sum(stock) FROM visits GROUP BY city",
+    replace(town.FACTS, tables=tuple(replace(t, max_rows=MANY_ROWS) for t in town.FACTS.tables)),
+)
+#: So many units that it is uncertain whether they are enough to learn from, of usual lengths.
+USUAL = [[[3, 300], [0, 0], [1, 40]], [[1, 5], [2, 0], [0, 0]]] * 77
+#: Somebody with every row that facts allow, at every end; and somebody who is one unit more and no longer than others.
+LONGEST, ORDINARY = [[MANY_ROWS, MANY_ROWS * 1_000], [0, 0], [0, 0]], [[1, 1], [0, 0], [0, 0]]
+
+Choice = tuple[tuple[int, ...], tuple[tuple[int | None, ...], ...]]
+
+
+def chosen_draws(units: Vectors, loss: Loss, count: int) -> list[Choice]:
+    """What `count` askings would show: the bounds that were chosen, and the noisy cells."""
+    found = []
+    for _ in range(count):
+        plan, noisy = noisy_cells(units.plan, units, loss)
+        found.append((tuple(s.bound_squared * 10**6 // s.up**2 for s in plan.statistics), tuple(noisy.values)))
+    return found
+
+
+def chosen_audit(person: list[list[int]], promised: Loss, used: Loss, trials: int) -> float:
+    """The epsilon proven by one who weighs bounds by how often each side chose them, and noise by its density."""
+    sides = [Vectors(CHOOSING, np.array(rows, np.int64)) for rows in (USUAL, [*USUAL, person])]
+    drawn = [chosen_draws(side, used, TRAINING + trials) for side in sides]
+    seen = [Counter(bounds for bounds, _ in side[:TRAINING]) for side in drawn]
+    exact: dict[tuple[int, ...], tuple[list[np.ndarray], list[float]]] = {}
+
+    def score(choice: Choice) -> float:
+        bounds, values = choice
+        odds = math.log((seen[1][bounds] + 0.5) / (seen[0][bounds] + 0.5))
+        if bounds not in exact:
+            held = [refined(s, math.sqrt(b / 10**6)) for s, b in zip(CHOOSING.statistics, bounds, strict=True)]
+            exact[bounds] = (
+                [np.array(s.totals(held, CHOOSING.grid())) for s in sides],
+                [scale(s, promised) for s in held],
+            )
+        (before, after), sigmas = exact[bounds]
+        moved, middle = after - before, (after + before) / 2
+        return odds + sum(
+            float(np.sum((np.array([v[j] for v in values]) - middle[j]) * moved[j])) / sigma**2
+            for j, sigma in enumerate(sigmas)
+        )
+
+    scores = [np.array([score(c) for c in side]) for side in drawn]
+    return audited(scores[0], scores[1], DELTA)
+
+
+@pytest.mark.parametrize("person", [LONGEST, ORDINARY])
+def test_chosen_bounds_and_the_noise_made_for_them_show_no_more_than_the_price(person: list[list[int]]) -> None:
+    """Bounds and values together prove no epsilon beyond the promised one (false alarm <= 1e-6)."""
+    loss = price(EPSILON, DELTA, selects_keys=False)
+    assert CHOOSING.length_share > 0
+    assert chosen_audit(person, loss, loss, CHOICES) < EPSILON
+
+
+def test_bounds_chosen_with_less_noise_than_they_are_priced_at_are_caught() -> None:
+    loss = price(EPSILON, DELTA, selects_keys=False)
+    assert chosen_audit(LONGEST, loss, less_noise(loss, 3), CHOICES) > EPSILON
