@@ -1,0 +1,82 @@
+-- What is refused, each behind the code of its refusal: one question a line.
+sql.unsupported | SELECT * FROM visits
+sql.unit_column | SELECT person_id FROM visits
+sql.unit_column | SELECT person_id, count(*) FROM visits GROUP BY person_id
+sql.unknown_aggregate | SELECT max(person_id) FROM visits
+sql.unit_column | SELECT count(*) FROM visits WHERE person_id = 7
+sql.not_grouped | SELECT city, amount FROM visits
+sql.unbounded | SELECT sum(stock) FROM visits
+sql.one_statement | SELECT count(*) FROM visits; SELECT 1
+sql.unsupported | DELETE FROM visits
+sql.unsupported | UPDATE visits SET amount = 0
+sql.unsupported | CREATE TABLE t AS SELECT * FROM visits
+sql.unsupported | SELECT count(*) FROM read_csv('/etc/passwd')
+sql.unknown_table | SELECT count(*) FROM 'visits.parquet'
+sql.unsupported | SELECT count(*) FROM information_schema.tables
+sql.unsupported | SELECT count(*) FROM duckdb_settings()
+sql.unsupported | SELECT count(*) FROM visits USING SAMPLE 10%
+sql.unsupported | SELECT count(*) FROM visits TABLESAMPLE 10%
+sql.unknown_function | SELECT stats(amount) FROM visits
+sql.unsupported | SELECT count(*) FROM query('SELECT 1')
+sql.unknown_function | SELECT random() AS r, count(*) FROM visits GROUP BY r
+sql.unknown_function | SELECT count(*) FROM visits WHERE random() < 0.5
+sql.unknown_function | SELECT hash(city) AS h, count(*) FROM visits GROUP BY h
+sql.unknown_aggregate | SELECT list(amount) FROM visits
+sql.unknown_aggregate | SELECT array_agg(amount) FROM visits
+sql.unknown_aggregate | SELECT string_agg(note, ',') FROM visits
+sql.unknown_aggregate | SELECT arg_max(amount, age) FROM visits
+sql.unknown_aggregate | SELECT first(amount) FROM visits
+sql.unknown_aggregate | SELECT any_value(note) FROM visits
+sql.unknown_aggregate | SELECT max(amount) FROM visits
+sql.unknown_aggregate | SELECT median(amount) FROM visits
+sql.unknown_aggregate | SELECT quantile_cont(amount, 0.9) FROM visits
+sql.unknown_aggregate | SELECT mode(city) FROM visits
+sql.distinct_not_unit | SELECT count(DISTINCT city) FROM visits
+sql.distinct_not_unit | SELECT sum(DISTINCT age) FROM visits
+sql.unknown_function | SELECT error('x') FROM visits
+sql.unknown_function | SELECT count(*) FROM visits WHERE error(note) IS NULL
+sql.unsupported | SELECT count(*) FROM (SELECT * FROM visits LIMIT 10) v
+sql.unsupported | SELECT count(*) FROM (SELECT * FROM visits ORDER BY amount DESC) v
+sql.unit_missing | SELECT count(*) FROM (SELECT row_number() OVER (ORDER BY amount) AS r FROM visits) v WHERE r < 10
+sql.noisy_subquery | SELECT avg(n) FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) v
+sql.unsupported | SELECT count(*) FROM visits WHERE amount > (SELECT avg(amount) FROM visits)
+sql.no_private_table | SELECT (SELECT count(*) FROM visits)
+sql.private_not_on_unit | SELECT count(*) FROM visits a JOIN visits b ON a.city = b.city
+sql.private_not_on_unit | SELECT count(*) FROM visits a CROSS JOIN visits b
+sql.private_not_on_unit | SELECT count(*) FROM visits, wages
+sql.unsupported | SELECT count(*) FROM visits v RIGHT JOIN places p ON v.city = p.city
+sql.unsupported | SELECT count(*) FROM visits v FULL JOIN places p ON v.city = p.city
+sql.join_needs_equality | SELECT count(*) FROM visits v JOIN places p ON v.city <> p.city
+sql.unit_missing | SELECT count(*) FROM visits v WHERE EXISTS (SELECT 1 FROM wages w WHERE w.wage > v.age)
+sql.unsupported | SELECT count(*) FROM visits UNION ALL SELECT count(*) FROM wages
+sql.unsupported | SELECT count(*) FROM visits INTERSECT SELECT count(*) FROM wages
+sql.unsupported | WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r
+sql.unsupported | SELECT city, count(*) FROM visits GROUP BY ROLLUP (city)
+sql.unsupported | SELECT city, dept, count(*) FROM visits GROUP BY GROUPING SETS ((city), (dept))
+sql.unsupported | SELECT city, dept, count(*) FROM visits GROUP BY CUBE (city, dept)
+sql.not_grouped | SELECT sum(amount) OVER () FROM visits
+sql.unsupported | SELECT count(*) FROM visits WHERE rank() OVER (ORDER BY age) < 3
+sql.misplaced_aggregate | SELECT sum(count(*)) FROM visits
+sql.misplaced_aggregate | SELECT count(*) FROM visits WHERE count(*) > 3
+sql.unknown_table | SELECT count(*) FROM nowhere
+sql.unknown_column | SELECT nothing, count(*) FROM visits GROUP BY nothing
+sql.no_private_table | SELECT count(*) FROM places
+sql.no_aggregate | SELECT city FROM visits GROUP BY city
+sql.unsupported | SELECT count(*) FROM visits WHERE note ~ '(?=x)'
+sql.unsupported | SELECT count(*) FROM visits WHERE regexp_matches(note, dept)
+sql.unknown_function | SELECT repeat(note, 1000000000) AS r, count(*) FROM visits GROUP BY r
+sql.unsupported | SELECT lpad(note, 1000000000, 'x') AS r, count(*) FROM visits GROUP BY r
+sql.syntax | SELECT count(*) FROM visits WHERE note LIKE '%x' ESCAPE note
+sql.unsupported | SELECT count(*) FROM visits WHERE age = $1
+sql.unsupported | SELECT count(*) FROM visits WHERE age = ?
+sql.unknown_function | SELECT getvariable('x'), count(*) FROM visits
+sql.unknown_function | SELECT current_setting('threads'), count(*) FROM visits
+sql.not_grouped | SELECT count(*) FROM visits ORDER BY amount
+sql.bad_position | SELECT count(*) FROM visits LIMIT (SELECT 1)
+sql.unsupported | PRAGMA table_info('visits')
+sql.unsupported | EXPLAIN ANALYZE SELECT count(*) FROM visits
+sql.unsupported | COPY visits TO 'x.csv'
+sql.unit_column | SELECT coalesce(person_id, 0) AS p, count(*) FROM visits GROUP BY p
+sql.distinct_not_unit | SELECT count(DISTINCT person_id + 1) FROM visits
+sql.unit_column | SELECT count(*) FROM visits WHERE person_id IN (1, 2, 3)
+sql.unknown_aggregate | SELECT min(day), max(day) FROM visits
