@@ -97,22 +97,22 @@ def _public(key: Key, domain: Sequence[Value | None], stored: Stored | None, key
 
 
 def _private(term: Term, stored: Stored) -> Digit | None:
-    """Numbers within bounds, and days between two days."""
+    """Numbers within bounds, and days between two days, by their distance from the first."""
+    values: tuple[Value, ...] = ()
     if term.kind is Kind.DATE and term.since is not None and term.until is not None:
         first, count = term.since, (term.until - term.since).days + 1
-        days = tuple(first + timedelta(days=i) for i in range(count if count <= MAX_NUMBERED else 0))
-        return (
-            Digit(sql=f"({stored.sql} - DATE '{first.isoformat()}')", codes=Codes(values=(*days, None)))
-            if days
-            else None
-        )
-    if term.kind is not Kind.INTEGER or term.low is None or term.high is None or not term.step:
+        values = tuple(first + timedelta(days=i) for i in range(count if count <= MAX_NUMBERED else 0))
+        distance = f"({stored.sql} - DATE '{first.isoformat()}')"
+    elif term.kind is Kind.INTEGER and term.low is not None and term.high is not None and term.step:
+        low, steps = Fraction(term.low / term.step), (term.high - term.low) / term.step
+        if low.denominator == 1 and steps < MAX_NUMBERED:
+            values = tuple(int(term.low + i * term.step) for i in range(int(steps) + 1))
+        distance = f"(CAST({stored.sql} AS BIGINT) - {low.numerator})"
+    if not values:
         return None
-    low, steps = Fraction(term.low / term.step), (term.high - term.low) / term.step
-    if low.denominator != 1 or steps >= MAX_NUMBERED:
-        return None
-    values = (*(int(term.low + i * term.step) for i in range(int(steps) + 1)), None)
-    return Digit(sql=f"(CAST({stored.sql} AS BIGINT) - {low.numerator})", codes=Codes(values=values))
+    inside = f"CASE WHEN {distance} BETWEEN 0 AND {len(values) - 1} THEN {distance}"
+    sql = f"{inside} WHEN {stored.sql} IS NULL THEN {len(values)} END"
+    return Digit(sql=sql, codes=Codes(values=(*values, None), partial=True))
 
 
 def _literal(value: Value) -> str:

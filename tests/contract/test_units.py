@@ -146,6 +146,28 @@ def test_rows_out_of_order_go_by_the_reference(tmp_path: Path, version: Path) ->
             ]
 
 
+@pytest.mark.parametrize("name", ["public numbers", "mixed"])
+def test_a_key_outside_of_the_public_values_counts_for_nobody(tmp_path: Path, version: Path, name: str) -> None:
+    """Ingest lets none in. Were one there, its rows would be no cell's, and no array would be read beyond its end."""
+    odd = tmp_path / "odd.duckdb"
+    with duckdb.connect(str(odd)) as connection:
+        connection.execute(f"ATTACH '{version}' AS v (READ_ONLY)")
+        level = "CAST(CASE WHEN _rn % 3 = 0 THEN CASE WHEN _uid % 2 = 0 THEN 99 ELSE -1 END ELSE level END AS TINYINT)"
+        columns = f"* REPLACE ({level} AS level)"
+        connection.execute(f"CREATE TABLE visits AS SELECT {columns} FROM v.visits ORDER BY _uid, _rn")
+    plan = plan_of(name)
+    with both(odd, plan) as (ours, reference):
+        assert not isinstance(ours, SqlUnits)
+        if plan.selects_keys:
+            known = {c: w for c, w in zip(*reference.weights(), strict=True) if c[2] in (0, 1, 2, 3)}
+            cells: Sequence[Cell] = list(known)
+        else:
+            cells = plan.grid()
+        assert [t.tolist() for t in ours.totals(plan.measured, cells)] == [
+            t.tolist() for t in reference.totals(plan.measured, cells)
+        ]
+
+
 def test_a_pass_that_takes_too_long_is_a_fault(version: Path) -> None:
     plan = plan_of("public texts")
     with opened(str(version), town.LIMITS, read_only=True) as connection:
