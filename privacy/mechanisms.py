@@ -42,7 +42,7 @@ from privacy import choice
 from privacy.errors import Fault
 from privacy.facts import Kind
 from privacy.loss import Loss
-from privacy.sql.bound import SLACK, WEIGHT_ONE
+from privacy.sql.bound import MAX_CELLS, SLACK, WEIGHT_ONE
 from privacy.sql.plan import Aggregate, Average, Cell, Finish, Output, Plan, SmallTable, Statistic, Units
 
 dp.enable_features("contrib")
@@ -181,13 +181,19 @@ def noisy_cells(plan: Plan, units: Units, loss: Loss) -> tuple[Plan, NoisyCells]
 
 
 def _selected(plan: Plan, units: Units, loss: Loss) -> tuple[list[Cell], float | None]:
-    """The cells of the answer: the grid of public keys, or the private keys whose noisy weight reaches the threshold."""
+    """The cells of the answer: the grid of public keys, or the private keys whose noisy weight reaches the threshold.
+
+    Of more than `MAX_CELLS` such keys those with the greatest noisy weights are shown, which costs nothing further.
+    """
     weights = plan.weights
     if weights is None:
         return plan.grid(), None
     limit = threshold(weights, plan.max_keys, loss)
     keys, exact = units.weights()
-    return [key for key, noisy in zip(keys, _draw(weights, exact, loss), strict=True) if noisy >= limit], limit
+    noisy = _draw(weights, exact, loss)
+    passed = [i for i, weight in enumerate(noisy) if weight >= limit]
+    shown = sorted(sorted(passed, key=lambda i: -noisy[i])[:MAX_CELLS])
+    return [keys[i] for i in shown], limit
 
 
 def _chosen(plan: Plan, units: Units, cells: Sequence[Cell], loss: Loss) -> tuple[Statistic, ...]:

@@ -7,8 +7,9 @@ Owns the statistics of a plan (lattice, bound, share of the price) and the argum
 2. r = Σ_j a_j |x_j|² / B_j², with the shares a_j > 0 adding up to 1. If r <= 1 + 2^-28, u adds x_j · up_j to the totals of
    statistic j; else it adds trunc(x_j · up_j · g) with g = (1 - 2^-40)/sqrt(r): all its vectors, scaled by one factor, so that
    ratios such as averages keep their value.
-3. r is computed in double precision. Its terms are not negative, a coordinate is below 2^53 and so exact, and a unit has at most
-   2^23 of them; summing errs by a factor within 1 ± 2^-29 (Higham 2002, Section 4.2). Truncation only shrinks. Hence what u adds
+3. r is computed in double precision. Its terms are not negative, a coordinate is below 2^53 and so exact, and there are at most
+   2^23 of them (`MAX_CELLS` cells of `MAX_STATISTICS` statistics, private keys included: `privacy.mechanisms` shows no more);
+   summing errs by a factor within 1 ± 2^-29 (Higham 2002, Section 4.2). Truncation only shrinks. Hence what u adds
    keeps Σ_j a_j |x'_j|² / (up_j B_j)² <= 1 + 2^-27.
 4. Adding or removing u moves the totals by x'_1, x'_2, …, and by nothing else. A total is kept within ±2^62 after each addition;
    such a step is 1-Lipschitz, so one addition more still moves the end by at most what it adds.
@@ -32,6 +33,9 @@ from privacy.facts import Kind
 from privacy.sql.plan import Aggregate, Statistic
 from privacy.sql.terms import Term
 
+#: No answer has more cells, and no question more different statistics; point 3 rests on their product.
+MAX_CELLS = 100_000
+MAX_STATISTICS = 40
 #: The longest vector that facts allow, in lattice units of the rows: a unit owns at most `privacy.sql.resolve.MAX_UNIT_ROWS`
 #: rows, and a value's lattice is as coarse as it then has to be. Sums stay exact in double precision.
 MAX_REACH = 2**44

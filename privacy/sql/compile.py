@@ -16,7 +16,7 @@ from sqlglot import exp
 from privacy.errors import Text
 from privacy.facts import DatasetFacts, Kind, Value
 from privacy.sql.aggregates import AggregateReader, summed_terms
-from privacy.sql.bound import Measure, statistics
+from privacy.sql.bound import MAX_CELLS, MAX_STATISTICS, Measure, statistics
 from privacy.sql.expressions import Reader
 from privacy.sql.finish import AnswerScope, opened, order_text
 from privacy.sql.membership import row_condition
@@ -36,10 +36,8 @@ from privacy.sql.terms import Term
 from privacy.sql.texts import growth
 from privacy.sql.tracked import resolve_from
 
-MAX_CELLS = 100_000
 MAX_KEYS = 12
 MAX_OUTPUTS = 100
-MAX_STATISTICS = 40
 #: A unit of more private keys than this has no say in which keys are shown: the threshold grows with it.
 MAX_KEYS_OF_A_UNIT = 256
 MAX_ROWS_SHOWN = 10**9

@@ -215,6 +215,14 @@ def test_a_private_key_is_shown_only_when_enough_units_hold_it():
     assert release(BY_DEPT, Given(BY_DEPT, []), few, copying(BY_DEPT)).rows == ()
 
 
+def test_of_too_many_private_keys_those_with_the_greatest_weights_are_shown(monkeypatch):
+    """The rounding that `privacy.sql.bound` pays for is that of no more cells; the keys keep their order."""
+    monkeypatch.setattr(mechanisms, "MAX_CELLS", 3)
+    limit = math.ceil(threshold(BY_DEPT.statistics[1], BY_DEPT.max_keys, PLENTY))
+    given = Given(BY_DEPT, [(f"d{i}", *lattice(BY_DEPT, i, limit + 10 * w)) for i, w in enumerate((5, 1, 9, 2, 7))])
+    assert [row[0] for row in release(BY_DEPT, given, PLENTY, copying(BY_DEPT)).rows] == ["d0", "d2", "d4"]
+
+
 def test_a_key_is_shown_from_the_threshold_on():
     limit = math.ceil(threshold(BY_DEPT.statistics[1], BY_DEPT.max_keys, PLENTY))
     at, below = (("at", *lattice(BY_DEPT, 5, limit)), ("below", *lattice(BY_DEPT, 5, limit - 1)))
