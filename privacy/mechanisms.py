@@ -43,7 +43,7 @@ from privacy.errors import Fault
 from privacy.facts import Kind
 from privacy.loss import Loss
 from privacy.sql.bound import MAX_CELLS, SLACK, WEIGHT_ONE
-from privacy.sql.plan import Aggregate, Average, Cell, Finish, Output, Plan, SmallTable, Statistic, Units
+from privacy.sql.plan import TYPES, Aggregate, Average, Cell, Finish, Output, Plan, SmallTable, Statistic, Units
 
 dp.enable_features("contrib")
 
@@ -58,15 +58,6 @@ NOISE_KIND = "discrete_gaussian"
 Shown = str | int | float | bool | date | datetime | None
 Interval = tuple[float, float]
 Integers = NDArray[np.int64]
-
-_TYPES = {
-    Kind.INTEGER: "BIGINT",
-    Kind.NUMBER: "DOUBLE",
-    Kind.TEXT: "VARCHAR",
-    Kind.BOOLEAN: "BOOLEAN",
-    Kind.DATE: "DATE",
-    Kind.TIMESTAMP: "TIMESTAMP",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -344,7 +335,7 @@ def _noisy_table(plan: Plan, noisy: NoisyCells) -> SmallTable:
         (i, *key, *(_published(n, *r) for n, r in zip(values, rounding, strict=True)))
         for i, (key, values) in enumerate(zip(noisy.keys, noisy.values, strict=True))
     ]
-    types = [("cell", "BIGINT"), *((k.name, _TYPES[k.kind]) for k in plan.keys)]
+    types = [("cell", "BIGINT"), *((k.name, TYPES[k.kind]) for k in plan.keys)]
     types += [(s.name, _value_type(s.round_to)) for s in plan.statistics]
     return SmallTable(columns=tuple(types), rows=rows)
 

@@ -136,8 +136,8 @@ class Settings:
         *_whole(1, 86_400_000),
         Text(
             "The first moment at which an answer may be seen, in milliseconds after a worker began; each later one is twice "
-            "as late. Twice the time limit makes all answers take equally long.",
-            "结果最早可见的时刻（工作进程开始后的毫秒数），其后各时刻依次加倍；设为时间上限的两倍时，所有结果耗时相同。",
+            "as late. Five times the time limit makes all answers take equally long.",
+            "结果最早可见的时刻（工作进程开始后的毫秒数），其后各时刻依次加倍；设为时限的五倍时，所有结果耗时相同。",
         ),
     )
     upload_mb: int = _setting(

@@ -1,8 +1,8 @@
 """The DuckDB engine: the rows of a plan on a dataset version, unit by unit, and post-processing of noisy cells.
 
-Owns every DuckDB connection that answers questions. It runs only text that the compiler made, read-only and locked down,
-and returns integers to its caller inside the worker; it never stores, logs or explains what it saw. Law 5: whatever fails
-is one constant `Fault`, with the reason for the operator in `private`.
+Owns the engine's door. It runs only text that the compiler made, on connections that are read-only and locked down
+(`compute.engines.connection`), and returns integers to its caller inside the worker; it never stores, logs or explains what it
+saw.
 """
 
 from __future__ import annotations
@@ -11,25 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import duckdb
-
+from compute.engines.connection import load, opened
 from compute.engines.units import units_of
 from compute.ports import Limits
-from privacy.errors import Fault, Problem
 from privacy.sql.plan import Cell, Finish, Plan, SmallTable, Units
-
-#: No file, network, extension or setting is in reach of a question; `lock_configuration` closes the door behind us. Division
-#: by zero is NULL without an error: TRY would catch it too, but row by row, slow where a table holds a zero.
-_LOCKED: dict[str, str | bool] = {
-    "enable_external_access": False,
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "allow_community_extensions": False,
-    "python_enable_replacements": False,
-    "temp_directory": "",
-    "lock_configuration": True,
-    "error_on_division_by_zero": False,
-}
 
 
 class DuckEngine:
@@ -50,46 +35,8 @@ class DuckEngine:
             def finish(sql: str, tables: Mapping[str, SmallTable]) -> list[Cell]:
                 for name, table in tables.items():
                     if loaded.get(name) is not table:
-                        _load(connection, name, table)
+                        load(connection, name, table)
                         loaded[name] = table
                 return connection.execute(sql).fetchall()
 
             yield finish
-
-
-@contextmanager
-def opened(database: str, limits: Limits, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that is locked down; whatever fails in it is a `Fault`."""
-    connection = None
-    try:
-        connection = duckdb.connect(database, read_only=read_only, config=_settings(limits, read_only=read_only))
-        yield connection
-    except Problem:
-        raise
-    except Exception as error:  # noqa: BLE001 — a kind of failure that gets through would tell something of the data
-        raise Fault(private=f"{type(error).__name__}: {error}") from None
-    finally:
-        if connection is not None:
-            connection.close()
-
-
-def _settings(limits: Limits, *, read_only: bool) -> dict[str, str | bool | int | float | list[str]]:
-    return {
-        **_LOCKED,
-        # Rows of a version come in the order they are stored in, that of their units; a small table has no order to keep.
-        "preserve_insertion_order": read_only,
-        "threads": limits.threads,
-        "memory_limit": f"{max(64, limits.memory // 2**20)}MiB",
-        "max_execution_time": max(1, int(limits.seconds * 1000)),
-    }
-
-
-def _load(connection: duckdb.DuckDBPyConnection, name: str, table: SmallTable) -> None:
-    """Make a table of plain values; names are the compiler's own (`cell`, `k0`, `s0`)."""
-    columns = ", ".join(f"{column} {kind}" for column, kind in table.columns)
-    connection.execute(f"CREATE OR REPLACE TABLE {name} ({columns})")
-    if not table.rows:
-        return
-    casts = ", ".join(f"CAST(unnest(?) AS {kind})" for _, kind in table.columns)
-    values = [list(column) for column in zip(*table.rows, strict=True)]
-    connection.execute(f"INSERT INTO {name} SELECT {casts}", values)

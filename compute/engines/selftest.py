@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from compute.engines.duckdb import opened
+from compute.engines.connection import opened
 from compute.ports import Limits
 from privacy.errors import Fault
 

@@ -9,7 +9,6 @@ answers. Both give the same integers (`tests/contract/test_engine.py`), and whic
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -18,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compute.engines import kernel
+from compute.engines.connection import Deadline, load
 from compute.ports import Limits
-from privacy.errors import Fault
 from privacy.facts import Kind
 from privacy.sql import reference
 from privacy.sql.bound import WEIGHT_ONE
-from privacy.sql.plan import Aggregate, Cell, Plan, Statistic, Units
+from privacy.sql.plan import TYPES, Aggregate, Cell, Plan, SmallTable, Statistic, Units
 
 #: Rows a batch: its arrays stay in the processor's cache.
 BATCH = 122_880
@@ -34,22 +33,15 @@ KEPT = 400 * 2**20
 
 Found = TypeVar("Found")
 
-_TYPES = {
-    Kind.INTEGER: "BIGINT",
-    Kind.NUMBER: "DOUBLE",
-    Kind.TEXT: "VARCHAR",
-    Kind.BOOLEAN: "BOOLEAN",
-    Kind.DATE: "DATE",
-    Kind.TIMESTAMP: "TIMESTAMP",
-}
-
 
 def units_of(connection: duckdb.DuckDBPyConnection, plan: Plan, limits: Limits) -> Units:
     """The rows of the plan: streamed when they can be, by the reference text otherwise."""
-    sql = SqlUnits(connection.cursor(), plan)  # its own: rows that are given up half-way must not stand in its way
+    deadline = Deadline(limits.seconds)
+    # A cursor of its own: rows that are given up half-way must not stand in its way.
+    sql = SqlUnits(connection.cursor(), plan, deadline)
     if not _numbered(connection, plan):
         return sql
-    streamed = StreamedUnits(connection, plan, limits)
+    streamed = StreamedUnits(connection, plan, deadline)
     return _Careful(streamed, sql) if streamed.codes <= MAX_CODES else sql
 
 
@@ -90,18 +82,18 @@ class _Careful:
 class SqlUnits:
     """`Units` by the texts of `privacy.sql.reference`."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, plan: Plan) -> None:
-        self._connection, self._plan = connection, plan
+    def __init__(self, connection: duckdb.DuckDBPyConnection, plan: Plan, deadline: Deadline) -> None:
+        self._connection, self._plan, self._deadline = connection, plan, deadline
 
     def weights(self) -> tuple[Sequence[Cell], NDArray[np.int64]]:
         """Private keys with weight, by key."""
-        rows = self._connection.execute(reference.weights_sql(self._plan)).fetchall()
+        rows = self._run(reference.weights_sql(self._plan)).fetchall()
         return [row[:-1] for row in rows], np.array([row[-1] for row in rows], np.int64)
 
     def lengths(self, cells: Sequence[Cell]) -> NDArray[np.float64]:
         """Squared lengths, one row a unit."""
         self._show(cells)
-        found = self._connection.execute(reference.lengths_sql(self._plan)).fetchnumpy()
+        found = self._run(reference.lengths_sql(self._plan)).fetchnumpy()
         columns = [np.asarray(found[name], np.float64) for name in list(found)[1:]]
         return np.stack(columns, axis=1)
 
@@ -111,11 +103,15 @@ class SqlUnits:
         totals = np.zeros((len(cells), len(statistics)), np.int64)
         width = len(self._plan.keys)
         place = self._places(cells)
-        for row in self._connection.execute(reference.totals_sql(self._plan, statistics)).fetchall():
+        for row in self._run(reference.totals_sql(self._plan, statistics)).fetchall():
             at, values = place(row)
             if at is not None:
                 totals[at] = row[values:]
         return list(totals.T) if width or cells else []
+
+    def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
+        self._deadline.require()
+        return self._connection.execute(sql)
 
     def _places(self, cells: Sequence[Cell]) -> Callable[[Cell], tuple[int | None, int]]:
         """Where a row of totals belongs, and how many of its columns are keys."""
@@ -129,13 +125,9 @@ class SqlUnits:
         """The table of private keys that count."""
         if not self._plan.selects_keys:
             return
-        columns = [(k.name, _TYPES[k.kind]) for k in self._plan.keys]
-        names = ", ".join(f"{name} {kind}" for name, kind in [("cell", "BIGINT"), *columns])
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {reference.SHOWN} ({names})")
-        values = [list(range(len(cells))), *(list(c) for c in zip(*cells, strict=True))]
-        if cells:
-            casts = ", ".join(f"CAST(unnest(?) AS {kind})" for _, kind in [("cell", "BIGINT"), *columns])
-            self._connection.execute(f"INSERT INTO {reference.SHOWN} SELECT {casts}", values)
+        columns = (("cell", "BIGINT"), *((k.name, TYPES[k.kind]) for k in self._plan.keys))
+        rows = [(i, *cell) for i, cell in enumerate(cells)]
+        load(self._connection, reference.SHOWN, SmallTable(columns=columns, rows=rows))
 
 
 def _comparable(key: Cell, kinds: Sequence[Kind]) -> Cell:
@@ -211,9 +203,8 @@ Int32s = kernel.Int32s
 class StreamedUnits:
     """`Units` by the kernel, over rows that DuckDB streams."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, plan: Plan, limits: Limits) -> None:
-        self._connection, self._plan = connection, plan
-        self._deadline = time.monotonic() + limits.seconds
+    def __init__(self, connection: duckdb.DuckDBPyConnection, plan: Plan, deadline: Deadline) -> None:
+        self._connection, self._plan, self._deadline = connection, plan, deadline
         self._values = [
             _dictionary(connection, c.dictionary) if c.values is None else list(c.values) for c in plan.codes
         ]
@@ -328,8 +319,7 @@ class StreamedUnits:
         kept: list[Batch] | None = [] if self._plan.length_share or self._plan.selects_keys else None
         size = 0
         for record in self._connection.sql(self._coded()).to_arrow_reader(BATCH):
-            if time.monotonic() > self._deadline:
-                raise Fault(private="the rows took longer to read than the limit allows")
+            self._deadline.require()
             batch = [column.to_numpy(zero_copy_only=False) for column in record.columns]
             size += sum(column.nbytes for column in batch)
             kept = kept if size <= KEPT else None

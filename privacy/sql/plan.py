@@ -115,6 +115,16 @@ class Output:
 
 Cell = tuple[object, ...]
 
+#: The DuckDB type of a key or a value of each kind.
+TYPES: Mapping[Kind, str] = {
+    Kind.INTEGER: "BIGINT",
+    Kind.NUMBER: "DOUBLE",
+    Kind.TEXT: "VARCHAR",
+    Kind.BOOLEAN: "BOOLEAN",
+    Kind.DATE: "DATE",
+    Kind.TIMESTAMP: "TIMESTAMP",
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SmallTable:

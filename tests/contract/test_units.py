@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from compute.engines import units
-from compute.engines.duckdb import DuckEngine, opened
+from compute.engines.connection import Deadline, opened
+from compute.engines.duckdb import DuckEngine
 from compute.engines.units import SqlUnits, StreamedUnits, units_of
-from compute.ports import Limits
 from privacy.errors import Fault
 from privacy.loss import price
 from privacy.mechanisms import release
@@ -67,7 +67,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def both(version: Path, plan: Plan) -> Iterator[tuple[Units, Units]]:
     with opened(str(version), town.LIMITS, read_only=True) as connection:
-        yield units_of(connection, plan, town.LIMITS), SqlUnits(connection.cursor(), plan)
+        yield units_of(connection, plan, town.LIMITS), SqlUnits(connection.cursor(), plan, Deadline(60))
 
 
 def plan_of(name: str) -> Plan:
@@ -138,7 +138,7 @@ def test_rows_out_of_order_go_by_the_reference(tmp_path: Path, version: Path) ->
     plan = plan_of("public texts")
     cells = plan.grid()
     with opened(str(turned), town.LIMITS, read_only=True) as connection, pytest.raises(units.OutOfOrder):
-        StreamedUnits(connection, plan, town.LIMITS).totals(plan.measured, cells)
+        StreamedUnits(connection, plan, Deadline(60)).totals(plan.measured, cells)
     with both(turned, plan) as (ours, _), both(version, plan) as (_, reference):
         for _ in range(2):
             assert [t.tolist() for t in ours.totals(plan.measured, cells)] == [
@@ -168,10 +168,12 @@ def test_a_key_outside_of_the_public_values_counts_for_nobody(tmp_path: Path, ve
         ]
 
 
-def test_a_pass_that_takes_too_long_is_a_fault(version: Path) -> None:
+@pytest.mark.parametrize("form", [StreamedUnits, SqlUnits])
+def test_work_that_takes_too_long_is_a_fault(version: Path, form: type[StreamedUnits | SqlUnits]) -> None:
+    """A question reads up to three times: all of that has one deadline, so that its time falls into few buckets."""
     plan = plan_of("public texts")
     with opened(str(version), town.LIMITS, read_only=True) as connection:
-        slow = StreamedUnits(connection, plan, Limits(seconds=-1))
+        slow = form(connection, plan, Deadline(-1))
         with pytest.raises(Fault) as caught:
             slow.totals(plan.measured, plan.grid())
     assert caught.value.private == "the rows took longer to read than the limit allows"

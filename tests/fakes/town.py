@@ -15,7 +15,8 @@ from pathlib import Path
 
 import duckdb
 
-from compute.engines.duckdb import DuckEngine, opened
+from compute.engines.connection import Deadline, opened
+from compute.engines.duckdb import DuckEngine
 from compute.engines.units import SqlUnits
 from compute.ports import Limits
 from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, PrivacyUnit, TableFacts
@@ -153,7 +154,7 @@ def exact(path: Path, plan: Plan, cells: Sequence[Cell] | None = None) -> list[C
 def referred(path: Path, plan: Plan, cells: Sequence[Cell] | None = None) -> list[Cell]:
     """The same by the reference text."""
     with opened(str(path), LIMITS, read_only=True) as connection:
-        return cells_of(SqlUnits(connection, plan), plan, cells)
+        return cells_of(SqlUnits(connection, plan, Deadline(LIMITS.seconds)), plan, cells)
 
 
 def cells_of(units: Units, plan: Plan, cells: Sequence[Cell] | None = None) -> list[Cell]:

@@ -1,0 +1,80 @@
+"""DuckDB connections that answer questions: locked down, limited, and silent about why they fail.
+
+Owns the settings of every such connection, the small tables of plain values that are put into one, and the deadline of a piece
+of work. It knows no plan. Law 5: whatever fails is one constant `Fault`, with the reason for the operator in `private`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+
+from compute.ports import Limits
+from privacy.errors import Fault, Problem
+from privacy.sql.plan import SmallTable
+
+#: No file, network, extension or setting is in reach of a question; `lock_configuration` closes the door behind us. Division
+#: by zero is NULL without an error: TRY would catch it too, but row by row, slow where a table holds a zero.
+_LOCKED: dict[str, str | bool] = {
+    "enable_external_access": False,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "python_enable_replacements": False,
+    "temp_directory": "",
+    "lock_configuration": True,
+    "error_on_division_by_zero": False,
+}
+
+
+@contextmanager
+def opened(database: str, limits: Limits, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that is locked down; whatever fails in it is a `Fault`."""
+    connection = None
+    try:
+        connection = duckdb.connect(database, read_only=read_only, config=_settings(limits, read_only=read_only))
+        yield connection
+    except Problem:
+        raise
+    except Exception as error:  # noqa: BLE001 — a kind of failure that gets through would tell something of the data
+        raise Fault(private=f"{type(error).__name__}: {error}") from None
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def _settings(limits: Limits, *, read_only: bool) -> dict[str, str | bool | int | float | list[str]]:
+    return {
+        **_LOCKED,
+        # Rows of a version come in the order they are stored in, that of their units; a small table has no order to keep.
+        "preserve_insertion_order": read_only,
+        "threads": limits.threads,
+        "memory_limit": f"{max(64, limits.memory // 2**20)}MiB",
+        "max_execution_time": max(1, int(limits.seconds * 1000)),
+    }
+
+
+def load(connection: duckdb.DuckDBPyConnection, name: str, table: SmallTable) -> None:
+    """Make a temporary table of plain values; names are the compiler's own (`cell`, `k0`, `s0`)."""
+    columns = ", ".join(f"{column} {kind}" for column, kind in table.columns)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} ({columns})")
+    if not table.rows:
+        return
+    casts = ", ".join(f"CAST(unnest(?) AS {kind})" for _, kind in table.columns)
+    values = [list(column) for column in zip(*table.rows, strict=True)]
+    connection.execute(f"INSERT INTO {name} SELECT {casts}", values)
+
+
+class Deadline:
+    """The end of work that may read several times: a statement has its own limit, all of them together have this one."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def require(self) -> None:
+        """Go on, or a `Fault` once the time is over."""
+        if time.monotonic() > self._end:
+            raise Fault(private="the rows took longer to read than the limit allows")
