@@ -173,8 +173,8 @@ def gaussian_epsilon(rho: float, delta: float) -> float:
 
     Gaussian mechanisms of rho_1, rho_2 … compose to exactly one of their sum, also when each is chosen after seeing the earlier
     answers under a fixed limit (Smith & Thakurta 2022), so for them this is what a numerical accountant of privacy loss
-    distributions converges to. Our noise is discrete Gaussian. It is close, but its composition is not exactly Gaussian and may
-    lie on either side; what is promised is `epsilon_of`, which holds for every rho-zCDP mechanism.
+    distributions converges to. Our noise is discrete Gaussian, and what chooses bounds is a selection. That is close, but not
+    exactly Gaussian, and may lie on either side; what is promised is `epsilon_of`, which holds for every rho-zCDP mechanism.
     """
     low, high = 0.0, epsilon_of(rho, delta)
     for _ in range(64):

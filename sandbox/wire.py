@@ -449,8 +449,9 @@ class BudgetOut(Told):
     remaining: LossOut
     spent_gaussian_epsilon: float | None = Field(
         default=None,
-        description="Information only: the epsilon of what was spent, at the same delta, if all noise were continuous Gaussian, "
-        "which is what a numerical accountant (PLD) comes to. The ledger counts rho and promises `spent.epsilon`.",
+        description="Information only: the epsilon of what was spent, at the same delta, if all noise were continuous Gaussian. "
+        "A numerical accountant (PLD) comes to about that; the part that chooses bounds draws other noise. The ledger counts "
+        "rho and promises `spent.epsilon`.",
     )
 
 
@@ -527,7 +528,7 @@ class ColumnPreview(Told):
     """What one column of the answer would look like.
 
     `plus_minus` is half the 95 % interval: of one cell, or with `rows` (an average) of a group of that many rows; null
-    where it depends on the answer itself.
+    where it depends on the answer itself. `noise` is null then too, where the question has yet to choose its bounds.
     """
 
     name: str

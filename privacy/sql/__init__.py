@@ -1,9 +1,15 @@
 """The SQL gate: text and public facts in, a Plan or a refusal out.
 
-`compile_query` is the door; `Plan` is what leaves. The rooms behind it, in the order a question walks: `parse` (text →
-tree), `resolve` (tables, the tracked unit), `expressions` and `functions` (total row expressions), `aggregates` (what
-is summed, and its value over noisy sums), `finish` (the asker's columns over noisy cells),
-`bound` (exact integers with a bound), `compile` (the rules in order).
+`compile_query` is the door; `Plan` is what leaves. The rooms behind it, in the order a question walks:
+
+- `parse` (text → tree);
+- `tracked` (FROM, WITH and subqueries, where every row keeps its unit), with `resolve` (names and what is known of them),
+  `joins`, `membership` (IN, EXISTS), `selects`, `layers` and `within` (what is grouped or windowed inside a unit);
+- `expressions`, `functions`, `calendar`, `texts`, `patterns`, `formats` (total row expressions), and `terms` (what is public
+  of them);
+- `aggregates` (what is summed, and its value over noisy sums), `finish` (the asker's columns over noisy cells);
+- `bound` (what a unit may add, and why), `rows` (the rows as text), `reference` (bounding as text), `plan` (what leaves);
+- `compile` (the rules in order).
 """
 
 from privacy.sql.compile import compile_query

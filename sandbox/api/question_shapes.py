@@ -26,6 +26,12 @@ _SELECTION = Text(
     "A private key appears when about {units} units or more hold it (units with several keys count for less in each).",
     "私有键约需 {units} 个或更多隐私单元持有时才会出现（持有多个键的单元在每个键上计得更少）。",
 )
+_CHOICE = Text(
+    "Facts allow one {unit} up to {rows} rows here, which says little of a usual one: a tenth of the price finds out how far "
+    "usual ones reach, and the few that reach further count less than they are. So ± is not known beforehand; the answer tells.",
+    "按公开事实，此处每个 {unit} 最多可有 {rows} 行，不足以说明通常情形：价格的一成用于查明通常的贡献，少数更大者会计得偏少。"
+    "因此 ± 无法预知，将随结果给出。",
+)
 _WITHHELD = Text(
     "{cells} cells rest on fewer than {units} units by their noisy count, and are withheld.",
     "有 {cells} 个单元格按加噪计数涉及的隐私单元少于 {units} 个，已被隐去。",
@@ -70,8 +76,14 @@ def preview(noun: Preview, lang: str) -> wire.PreviewOut:
         remaining=shapes.loss(
             standing.remaining, standing.account.epsilon(standing.remaining), standing.account.budget.delta
         ),
-        notes=[o.say(lang) for o in standing.decision.obligations],
+        notes=[*_choice(noun, lang), *(o.say(lang) for o in standing.decision.obligations)],
     )
+
+
+def _choice(noun: Preview, lang: str) -> list[str]:
+    """Why the bounds of this question are not known yet."""
+    plan = noun.plan
+    return [_CHOICE.say(lang, unit=plan.unit, rows=f"{plan.max_rows:,}")] if plan.length_share else []
 
 
 def _columns(noun: Preview) -> list[wire.ColumnPreview]:
@@ -82,7 +94,10 @@ def _columns(noun: Preview) -> list[wire.ColumnPreview]:
 
 def _column(noun: Preview, output: Output, expected: PlusMinus | None) -> wire.ColumnPreview:
     statistic = next((s for s in noun.plan.statistics if s.name == output.statistic), None)
-    scale = value_scale(statistic, noun.offer.loss) if statistic else None
+    known = (
+        statistic is not None and not noun.plan.length_share
+    )  # noise is made for bounds that may still have to be chosen
+    scale = value_scale(statistic, noun.offer.loss) if statistic is not None and known else None
     return wire.ColumnPreview(
         name=output.name,
         kind=output.kind.value,

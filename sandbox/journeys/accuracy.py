@@ -50,7 +50,7 @@ class WishMalformed(Malformed):
 
 
 class AccuracyUnpredictable(Refused):
-    """How exact a derived column will be depends on the answer itself."""
+    """How exact a column will be depends on the answer itself: a derived one, or one whose bounds the question chooses."""
 
     code = "ask.accuracy_unpredictable"
     sentence = Text(
@@ -58,8 +58,8 @@ class AccuracyUnpredictable(Refused):
         "“{column}”的精度取决于结果中的数值，无法事先求得价格。",
     )
     hint = Text(
-        "Name the columns that shall be exact ({columns}), wish for a share of the value such as 5 %, or offer an epsilon.",
-        "可指明需要精确的列（{columns}），改为按数值的比例（如 5%）设定精度，或直接给出 epsilon。",
+        "Wish for a share of the value such as 5 %, offer an epsilon, or name columns whose width is known ({columns}).",
+        "可改为按数值的比例（如 5%）设定精度，直接给出 epsilon，或指明精度可预知的列（{columns}）。",
     )
 
 
@@ -175,7 +175,8 @@ class _Search:
         best = self._widths(self.ceiling, wanted)
         unknown = next((p.name for p in best if p.half_width is None), None)
         if unknown is not None:
-            sure = tuple(o for o in wanted if o.statistic is not None or o.average is not None)
+            known = {p.name for p in preview(self.plan, self.most) if p.half_width is not None}
+            sure = tuple(o for o in wanted if o.name in known)
             raise AccuracyUnpredictable(column=unknown, columns=_names(sure))
 
         def fulfilled(rho: int) -> bool:
