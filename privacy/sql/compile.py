@@ -29,11 +29,11 @@ from privacy.sql.problems import (
     TooManyCells,
     TooManyParts,
 )
-from privacy.sql.resolve import MAX_JOINED_TEXTS, Relation
+from privacy.sql.resolve import Relation
 from privacy.sql.rows import coded_sql, digit, rows_sql
 from privacy.sql.selects import group_nodes, place, require_no_aggregate
 from privacy.sql.terms import Term
-from privacy.sql.texts import growth
+from privacy.sql.texts import MAX_JOINED_TEXTS, growth
 from privacy.sql.tracked import resolve_from
 
 MAX_KEYS = 12

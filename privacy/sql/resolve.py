@@ -19,27 +19,23 @@ from privacy.errors import Text
 from privacy.facts import ColumnFacts, Keys, Kind, PrivacyUnit, TableFacts, Value
 from privacy.sql.expressions import quote_name
 from privacy.sql.parse import refuse, require_arguments, where_of
-from privacy.sql.problems import AmbiguousColumn, TooManyParts, UnitColumnUsed, UnknownColumn
+from privacy.sql.problems import AmbiguousColumn, UnitColumnUsed, UnknownColumn
 from privacy.sql.terms import SAFE_INTEGER, Stored, Term
 
 #: No unit may own more rows of the relation; a sum then still has a lattice of thousands of steps.
 MAX_UNIT_ROWS = 2**32
-#: Texts that one question may join: what a row holds grows by no more than this, so memory cannot be made to tell of a row.
-MAX_JOINED_TEXTS = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
     """One column of a source. `term` None: the unit's identifier. `max_repeats` as in `ColumnFacts`.
 
-    `joined` is how many texts of stored columns a value may have been joined from: what a row holds stays bounded. A column
-    that `numbers` the rows of each unit has each of 1, 2, … at most once a unit.
+    A column that `numbers` the rows of each unit has each of 1, 2, … at most once a unit.
     """
 
     name: str
     term: Term | None
     max_repeats: int | None = None
-    joined: int = 1
     numbers: bool = False
 
 
@@ -214,11 +210,6 @@ class RowScope:
         """True for a plain reference to the privacy unit's identifier."""
         return isinstance(node, exp.Column) and self.find(node)[1].term is None
 
-    def joined(self, node: exp.Expr) -> int:
-        """How many stored texts the value of an expression may be joined from."""
-        found = [max((c.joined for _, c in self.places(n)), default=0) for n in node.find_all(exp.Column)]
-        return max(1, sum(found) if node.find(exp.DPipe, exp.Concat) else max(found, default=1))
-
     def names_unit(self, node: exp.Expr) -> bool:
         """True for a plain reference to the unit that every row has; refuses one that LEFT JOIN may leave without a value."""
         if not self.is_unit(node):
@@ -241,14 +232,6 @@ class RowScope:
 
 def _shown(node: exp.Column) -> str:
     return f"{node.table}.{node.name}" if node.table else node.name
-
-
-def require_few_texts(select: exp.Select, scope: RowScope) -> None:
-    """Refuse values joined from many texts, which subqueries upon subqueries would double each time."""
-    for node in select.find_all(exp.DPipe, exp.Concat):
-        count = scope.joined(node)
-        if count > MAX_JOINED_TEXTS:
-            raise TooManyParts(count=count, part=Text("texts joined by ||", "用 || 拼接的文本"), limit=MAX_JOINED_TEXTS)
 
 
 def readable(source: Source, column: Column, node: exp.Expr) -> Term:

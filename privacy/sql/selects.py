@@ -27,7 +27,7 @@ from privacy.sql.problems import (
     UnitMissing,
     UnknownColumn,
 )
-from privacy.sql.resolve import Column, Derived, Relation, RowScope, require_few_texts
+from privacy.sql.resolve import Column, Derived, Relation, RowScope
 from privacy.sql.terms import Term, hull
 from privacy.sql.within import tried
 
@@ -47,7 +47,6 @@ def selected(select: exp.Select, names: Names) -> Derived:
     """A SELECT as a relation."""
     require_clauses(select, "subquery")
     relation = names.relation(select)
-    require_few_texts(select, relation.scope)
     conditions = list(relation.conditions)
     where = select.args.get("where")
     if where is not None:
@@ -175,9 +174,9 @@ def _column(item: _Item, relation: Relation, reader: Reader, *, alone: bool = Fa
     term = reader.read(node)
     if not isinstance(node, exp.Column):
         settled = replace(term, sql=tried(term, node), literal=None, domain=term.key_domain)
-        return Column(name=item.name, term=settled, joined=scope.joined(node))
+        return Column(name=item.name, term=settled)
     found = scope.find(node)[1] if alone else Column(name="", term=None)
-    return replace(found, name=item.name, term=replace(term, literal=None), joined=scope.joined(node))
+    return replace(found, name=item.name, term=replace(term, literal=None))
 
 
 def _body(columns: list[Column], rest: str, unit_sql: str, relation: Relation, max_rows: int) -> Derived:
@@ -277,7 +276,7 @@ def _united(a: Column, b: Column, query: exp.Expr) -> Column:
         raise TypeMismatch(name=f"UNION ({a.name})", found=found, where=where_of(query), allowed=allowed)
     text = next((t.sql for t in terms if t.kind is not None), "NULL")
     term = hull(text, terms, nullable=any(t.nullable for t in terms))
-    return Column(name=a.name, term=term, joined=max(a.joined, b.joined))
+    return Column(name=a.name, term=term)
 
 
 def _side(side: Derived, columns: list[Column]) -> str:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 TextReader = Callable[["Reader", exp.Expr], Term]
 
+#: Texts that one question may join: what a row holds grows by no more than this, so memory cannot be made to tell of a row.
+MAX_JOINED_TEXTS = 64
 MAX_PADDED = 1_000
 #: What a text takes in memory when it is cut into parts: as much as this many of it.
 PARTS = 8

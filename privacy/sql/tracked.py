@@ -35,7 +35,7 @@ from privacy.sql.joins import conjuncts, joined, require_joins
 from privacy.sql.layers import numbered
 from privacy.sql.parse import refuse, require_arguments, where_of
 from privacy.sql.problems import NoPrivateTable, TooManyParts, UnknownTable
-from privacy.sql.resolve import Derived, Relation, RowScope, Source, require_few_texts, stored
+from privacy.sql.resolve import Derived, Relation, RowScope, Source, stored
 from privacy.sql.selects import selected, union
 
 MAX_LEVELS = 20
@@ -175,7 +175,6 @@ def resolve_from(select: exp.Select, facts: DatasetFacts) -> Relation:
     relation = names.relation(select) if select.args.get("from_") is not None else None
     if relation is None or relation.unit is None:
         raise NoPrivateTable(allowed=", ".join(t.name for t in facts.tables if t.unit is not None))
-    require_few_texts(select, relation.scope)
     return relation
 
 

@@ -208,7 +208,7 @@ def test_an_empty_relation_has_the_shape_of_any_other(versions: Versions, sql: s
     assert len({len(a.rows) for a in found.values()}) == 1
 
 
-@pytest.mark.parametrize("expression", [e for e in FAILING_ROWS if "split_part" not in e])  # too many parts, twice
+@pytest.mark.parametrize("expression", FAILING_ROWS)
 def test_an_expression_that_fails_in_a_subquery_fails_nobody(versions: Versions, expression: str) -> None:  # noqa: F811
     """Whichever layer it stands in, and wherever DuckDB moves it: a row has no value, and no question fails."""
     cut = f"least(greatest({expression}, -9), 9)"
@@ -226,8 +226,9 @@ def test_an_expression_that_fails_in_a_subquery_fails_nobody(versions: Versions,
         f"WHERE NOT EXISTS (SELECT 1 FROM wages e WHERE e.person_id = v.person_id AND {expression} > e.wage)"
         f" AND ({expression} IN (SELECT population FROM places) OR {expression} IS NULL)) x",
     ):
-        plan = compile_query(f"SELECT count(*), sum(b), count(a), count_if(a > 1) FROM {relation}", versions.facts)
-        assert len({shape(a) for a in versions.extremes(plan)}) == 1
+        plan = compiled(f"SELECT count(*), sum(b), count(a), count_if(a > 1) FROM {relation}", versions.facts)
+        assert plan is not None or "split_part" in expression, "only what cuts a text again and again is too much"
+        assert plan is None or len({shape(a) for a in versions.extremes(plan)}) == 1
 
 
 _TWICE = "WITH a0 AS (SELECT person_id, age, note FROM visits)" + "".join(

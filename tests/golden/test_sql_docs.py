@@ -10,7 +10,7 @@ import pytest
 from privacy.errors import Problem
 from privacy.facts import DatasetFacts
 from privacy.sql import compile as compiling
-from privacy.sql import compile_query, expressions, joins, parse, resolve, tracked
+from privacy.sql import compile_query, expressions, joins, parse, texts, tracked
 from privacy.sql.functions import NAMES
 from sandbox.describe.description import load_description, to_facts
 
@@ -53,7 +53,7 @@ def test_every_limit_is_stated_as_it_is(page: str) -> None:
     text = re.sub(r"\s+", " ", (ROOT / page).read_text())
     limits = (
         parse.MAX_LENGTH, parse.MAX_DEPTH, joins.MAX_JOINS, compiling.MAX_KEYS, compiling.MAX_OUTPUTS,
-        compiling.MAX_STATISTICS, compiling.MAX_CELLS, resolve.MAX_JOINED_TEXTS, expressions.MAX_REPEATED,
+        compiling.MAX_STATISTICS, compiling.MAX_CELLS, texts.MAX_JOINED_TEXTS, expressions.MAX_REPEATED,
         tracked.MAX_LEVELS, tracked.MAX_TEXT,
     )  # fmt: skip
     assert f"{joins.MAX_PAIRED_ROWS:,}" in text
