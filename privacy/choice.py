@@ -20,8 +20,8 @@ few longest units count less than they are.
 The choices are private selections: report noisy max with Gumbel noise, which is the exponential mechanism (Dwork & Roth 2014,
 Section 3.4), (2d/scale)²/8-zCDP at sensitivity d by its bounded range (Cesar & Rogers 2021); OpenDP is asked. `ratio_share` and
 `length_share` pay, and what follows may depend on what was chosen (adaptive composition, Bun & Steinke 2016, Lemma 2.3). A row of
-`lengths` is a function of one unit's rows, so a count changes by what one unit adds. What depends on no unit (targets, caution)
-changes no difference of scores.
+`lengths` is a function of one unit's rows, so a count changes by what one unit adds. Targets and caution are made of
+public and of noisy figures alone.
 """
 
 from __future__ import annotations

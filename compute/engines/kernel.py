@@ -4,8 +4,8 @@ Owns the loops that are too hot for SQL and nothing else: it reads arrays, knows
 that of `privacy.sql.reference`, step by step; the argument is in `privacy.sql.bound`.
 
 Rows of one unit stand side by side. `gather` gives each (unit, code) pair a *slot*, numbered in order of appearance; sums are
-taken by slot, so that every loop runs forward through memory and none branches on the data. `place` holds the last slot of each
-code: it is this unit's if it is not before the unit's first. A unit that goes on in the next batch keeps its slots (`Open`).
+taken by slot, so that every loop runs forward through memory and none branches on what a row holds. `place` holds the last slot
+of each code: it is this unit's if it is not before the unit's first. A unit that goes on in the next batch keeps its slots.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ Doubles = NDArray[np.float64]
 #: `state` of a pass: the open unit's number, the next slot and the first one in the buffers (both since the beginning), the
 #: open unit's first slot, and its index among the units of the batch.
 UNIT, NEXT, BASE, FIRST, INDEX = range(5)
-#: What `gather` says of a batch.
-FINE, OUT_OF_ORDER = 0, 1
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,7 +38,10 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_compiled
 def gather(unit, code, place, state, cell, owner, slot):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """The slot of each row; `cell` and `owner` (index of the unit) of each slot. Codes beyond the last place are the last."""
+    """The slot of each row; `cell` and `owner` (index of the unit) of each slot. 1 when a unit comes after a greater one.
+
+    Codes beyond the last place are the last.
+    """
     last, following, base, first, index = state[0], state[1], state[2], state[3], state[4]
     disorder, most = False, place.shape[0] - 1
     for i in range(unit.shape[0]):

@@ -167,7 +167,7 @@ class _Pass:
         """(slots, units) of the batch that no later row can change."""
         return int(self.state[kernel.FIRST] - self.state[kernel.BASE]), int(self.state[kernel.INDEX])
 
-    def take(self, unit: NDArray[Any], code: NDArray[Any]) -> Int32s:
+    def take(self, unit: NDArray[Any], code: NDArray[Any]) -> kernel.Int32s:
         """The slots of a batch's rows."""
         self._make_room(len(unit))
         slot = self.slot[: len(unit)]
@@ -195,9 +195,6 @@ class _Pass:
         self.owner[: len(kept)] = 0
         self.state[kernel.BASE] += done
         self.state[kernel.INDEX] = 0 if self.state[kernel.UNIT] >= 0 else -1
-
-
-Int32s = kernel.Int32s
 
 
 class StreamedUnits:
@@ -252,7 +249,7 @@ class StreamedUnits:
         return [np.ascontiguousarray(column) for column in totals[:-1].T]
 
     def _vectors(
-        self, statistics: Sequence[Statistic], index: Int32s, cells: int, *, rows: bool
+        self, statistics: Sequence[Statistic], index: kernel.Int32s, cells: int, *, rows: bool
     ) -> Iterator[tuple[_Pass, int, int]]:
         """The vectors of all units, some at a time: the buffers, and how many slots and units in them are whole."""
         work = _Pass(self.codes, len(statistics) + rows)
@@ -270,7 +267,7 @@ class StreamedUnits:
             yield work, slots, units
             work.carry()
 
-    def _add(self, work: _Pass, j: int, s: Statistic, slot: Int32s, batch: Batch) -> None:
+    def _add(self, work: _Pass, j: int, s: Statistic, slot: kernel.Int32s, batch: Batch) -> None:
         if s.aggregate is Aggregate.UNITS:
             work.sums[: work.slots, j] = 1
         elif not s.value:
@@ -285,7 +282,7 @@ class StreamedUnits:
         """A row whose public key is not one of the public values has the code after the last."""
         return not self._plan.selects_keys and bool(self._plan.keys)
 
-    def _index(self, cells: Sequence[Cell]) -> Int32s:
+    def _index(self, cells: Sequence[Cell]) -> kernel.Int32s:
         """Each code's place among `cells`; len(cells) for codes that do not count."""
         index = np.full(self.codes + 1, len(cells), np.int32)
         if not self._plan.selects_keys:
