@@ -78,7 +78,7 @@ class Ingest(Protocol):
 
 
 class Engine(Protocol):
-    """Answers plans on a dataset version. Stateless; every call opens, locks down, runs and closes."""
+    """Answers plans on a dataset version. No call sees anything of another, whatever an adapter keeps open between them."""
 
     def units(self, version: Path, plan: Plan, limits: Limits) -> AbstractContextManager[Units]:
         """The plan's rows on the version file, read-only, as the mechanisms ask for them (`privacy.sql.plan.Units`).

@@ -6,9 +6,13 @@ of work. It knows no plan. Law 5: whatever fails is one constant `Fault`, with t
 
 from __future__ import annotations
 
+import os
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
 
 import duckdb
 
@@ -32,18 +36,64 @@ _LOCKED: dict[str, str | bool] = {
 
 @contextmanager
 def opened(database: str, limits: Limits, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that is locked down; whatever fails in it is a `Fault`."""
-    connection = None
+    """A connection that is locked down, and closed at the end; whatever fails in it is a `Fault`."""
+    with _constant():
+        connection = _connect(database, limits, read_only=read_only)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+class Warm:
+    """Locked-down databases that stay open between questions: opening one costs more than many a question.
+
+    A question gets a connection of its own, whose temporary tables nobody else sees and which is closed at its end. The
+    `most` databases used last stay open. A file that has changed, other limits or a forked process open anew.
+    """
+
+    def __init__(self, most: int = 2) -> None:
+        self._most = most
+        self._open: OrderedDict[str, tuple[object, duckdb.DuckDBPyConnection]] = OrderedDict()
+        self._turn = Lock()
+
+    @contextmanager
+    def connection(self, database: str, limits: Limits, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        """As `opened`, on a database that may have been open."""
+        with _constant():
+            with self._turn:
+                connection = self._base(database, limits, read_only=read_only).cursor()
+            try:
+                yield connection
+            finally:
+                connection.close()
+
+    def _base(self, database: str, limits: Limits, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        known = self._open.pop(database, None)
+        seen = Path(database).stat() if read_only else None
+        sign = (os.getpid(), limits, read_only, seen and (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns))
+        if known is not None and known[0] != sign:
+            known[1].close()
+            known = None
+        self._open[database] = known or (sign, _connect(database, limits, read_only=read_only))
+        while len(self._open) > self._most:
+            self._open.popitem(last=False)[1][1].close()
+        return self._open[database][1]
+
+
+@contextmanager
+def _constant() -> Iterator[None]:
+    """Law 5: a kind of failure that gets through would tell something of the data."""
     try:
-        connection = duckdb.connect(database, read_only=read_only, config=_settings(limits, read_only=read_only))
-        yield connection
+        yield
     except Problem:
         raise
-    except Exception as error:  # noqa: BLE001 — a kind of failure that gets through would tell something of the data
+    except Exception as error:  # noqa: BLE001
         raise Fault(private=f"{type(error).__name__}: {error}") from None
-    finally:
-        if connection is not None:
-            connection.close()
+
+
+def _connect(database: str, limits: Limits, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(database, read_only=read_only, config=_settings(limits, read_only=read_only))
 
 
 def _settings(limits: Limits, *, read_only: bool) -> dict[str, str | bool | int | float | list[str]]:

@@ -11,25 +11,28 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from compute.engines.connection import load, opened
+from compute.engines.connection import Warm, load
 from compute.engines.units import units_of
 from compute.ports import Limits
 from privacy.sql.plan import Cell, Finish, Plan, SmallTable, Units
 
 
 class DuckEngine:
-    """`compute.ports.Engine` on DuckDB 2.0. Stateless: every call opens, locks down, runs and closes."""
+    """`compute.ports.Engine` on DuckDB 2.0. Every call has a connection of its own; the databases used last stay open."""
+
+    def __init__(self) -> None:
+        self._versions, self._memory = Warm(), Warm(1)
 
     @contextmanager
     def units(self, version: Path, plan: Plan, limits: Limits) -> Iterator[Units]:
         """The plan's rows, read-only on the version file; see `compute.ports.Engine.units`."""
-        with opened(str(version), limits, read_only=True) as connection:
+        with self._versions.connection(str(version), limits, read_only=True) as connection:
             yield units_of(connection, plan, limits)
 
     @contextmanager
     def finishing(self, limits: Limits) -> Iterator[Finish]:
         """A post-processor over small tables alone; see `compute.ports.Engine.finishing`."""
-        with opened(":memory:", limits, read_only=False) as connection:
+        with self._memory.connection(":memory:", limits, read_only=False) as connection:
             loaded: dict[str, SmallTable] = {}
 
             def finish(sql: str, tables: Mapping[str, SmallTable]) -> list[Cell]:

@@ -1,11 +1,10 @@
-"""The compiled pass over a question's rows: from (unit, code, values) in the order of units to exact vectors of each unit.
+"""The compiled loops over a question's rows: from (unit, code, values) in the order of units to exact vectors of each unit.
 
 Owns the loops that are too hot for SQL and nothing else: it reads arrays, knows no table and draws no noise. The arithmetic is
 that of `privacy.sql.reference`, step by step; the argument is in `privacy.sql.bound`.
 
-Rows of one unit stand side by side. `gather` gives each (unit, code) pair a *slot*, numbered in order of appearance; sums are
-taken by slot, so that every loop runs forward through memory and none branches on what a row holds. `place` holds the last slot
-of each code: it is this unit's if it is not before the unit's first. A unit that goes on in the next batch keeps its slots.
+Rows of one unit stand side by side. `gather` gives each (unit, code) pair a *slot*, numbered in order of appearance; a unit's
+vectors are numbers by slot. Every loop runs forward through memory, and none branches on what a row holds.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from privacy.sql.bound import SHRINK, TOTAL, WITHIN
+from privacy.sql.bound import SHRINK, WITHIN
 
 Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
 Doubles = NDArray[np.float64]
 
-#: `state` of a pass: the open unit's number, the next slot and the first one in the buffers (both since the beginning), the
-#: open unit's first slot, and its index among the units of the batch.
-UNIT, NEXT, BASE, FIRST, INDEX = range(5)
+#: `state` of a chunk: the open unit's number, the next slot and the open unit's first slot (both as `place` numbers them), the
+#: open unit's index in the chunk, and the number of the chunk's first slot.
+UNIT, NEXT, OPENED, INDEX, BASE = range(5)
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,90 +36,107 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_compiled
-def gather(unit, code, place, state, cell, owner, slot):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """The slot of each row; `cell` and `owner` (index of the unit) of each slot. 1 when a unit comes after a greater one.
+def combine(code, number, digits, radix):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """code · radix + the digit of each row's number; the last of `digits` is that of all numbers beyond."""
+    most = digits.shape[0] - 1
+    for i in range(code.shape[0]):
+        n = np.int64(number[i])
+        n = most if (n < 0) | (n > most) else n
+        code[i] = code[i] * radix + digits[n]
 
-    Codes beyond the last place are the last.
+
+@_compiled
+def gather(unit, code, place, state, owner, cell, count, slot):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The slot of each row; `owner` (index of the unit), `cell` (code) and `count` (rows, from 0) of each slot.
+
+    `place` holds the last slot of each code: it is the open unit's if it is not before that unit's first. Codes beyond the last
+    place are the last. 1 when a unit comes after a greater one.
     """
-    last, following, base, first, index = state[0], state[1], state[2], state[3], state[4]
+    last, following, opened, index, base = state[0], state[1], state[2], state[3], state[4]
     disorder, most = False, place.shape[0] - 1
     for i in range(unit.shape[0]):
         u = np.int64(unit[i])
         if u != last:
             disorder |= u < last
-            last, first, index = u, following, index + 1
+            last, opened, index = u, following, index + 1
         c = min(np.int64(code[i]), most)
-        p = place[c]
-        new = np.int64(p < first)
+        p = np.int64(place[c])
+        new = np.int64(p < opened)
         p += new * (following - p)
         place[c] = p
-        cell[p - base] = c
-        owner[p - base] = index
+        at = p - base
+        cell[at] = c
+        owner[at] = index
+        count[at] += 1
         following += new
-        slot[i] = p - base
-    state[0], state[1], state[3], state[4] = last, following, first, index
+        slot[i] = at
+    state[0], state[1], state[2], state[3] = last, following, opened, index
     return np.int64(disorder)
 
 
 @_compiled
-def count_rows(sums, j, slot):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """One for each row."""
+def add_values(sums, slot, values):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The value of each row, to the sum of its slot."""
     for i in range(slot.shape[0]):
-        sums[slot[i], j] += 1
+        sums[slot[i]] += values[i]
 
 
 @_compiled
-def add_values(sums, j, slot, values):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """The value of each row."""
+def mark(sums, slot, holds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """One where some row of the slot holds."""
     for i in range(slot.shape[0]):
-        sums[slot[i], j] += values[i]
+        sums[slot[i]] |= holds[i]
 
 
 @_compiled
-def mark(sums, j, slot, holds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """One where some row holds."""
-    for i in range(slot.shape[0]):
-        sums[slot[i], j] |= holds[i]
+def narrow(owner, cell, vectors, index, cells):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The slots whose code has a place among the first `cells`: their owners, codes and vectors."""
+    kept = np.int64(0)
+    for s in range(owner.shape[0]):
+        kept += np.int64(index[cell[s]] < cells)
+    owners, codes = np.empty(kept + 1, owner.dtype), np.empty(kept + 1, cell.dtype)
+    values = np.empty((vectors.shape[0], kept + 1), vectors.dtype)
+    at = np.int64(0)
+    for s in range(owner.shape[0]):
+        owners[at], codes[at] = owner[s], cell[s]
+        for j in range(vectors.shape[0]):
+            values[j, at] = vectors[j, s]
+        at += np.int64(index[cell[s]] < cells)
+    return owners[:kept], codes[:kept], values[:, :kept]
 
 
 @_compiled
-def squares(sums, slots, owner, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """found[unit, j] += Σ sums², over the first `slots` slots."""
-    for s in range(slots):
-        u = owner[s]
-        for j in range(sums.shape[1]):
-            x = np.float64(sums[s, j])
-            found[u, j] += x * x
+def squares(owner, vectors, which, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """found[j, unit] += Σ vectors[which[j]]² over the unit's slots."""
+    for j in range(which.shape[0]):
+        v, f = vectors[which[j]], found[j]
+        for s in range(owner.shape[0]):
+            x = np.float64(v[s])
+            f[owner[s]] += x * x
 
 
 @_compiled
-def settle(sums, slots, cell, index, owner, units, weight, up, gain, totals):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Add the vectors of the first `units` units to `totals`, each scaled to its bound; `index` maps a code to its place."""
-    gain[:units] = 0.0
-    for s in range(slots):
-        r = 0.0
-        for j in range(sums.shape[1]):
-            x = np.float64(sums[s, j])
-            r += weight[j] * (x * x)
-        gain[owner[s]] += r
-    for u in range(units):
+def settle(owner, cell, index, vectors, which, weight, up, gain, totals):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Add the units' vectors to `totals`, each scaled to its bound; `index` has a code's place, `gain` starts at 0."""
+    for j in range(which.shape[0]):
+        v, w = vectors[which[j]], weight[j]
+        for s in range(owner.shape[0]):
+            x = np.float64(v[s])
+            gain[owner[s]] += w * (x * x)
+    for u in range(gain.shape[0]):
         gain[u] = 1.0 if gain[u] <= WITHIN else SHRINK / np.sqrt(gain[u])
-    for s in range(slots):
-        g = gain[owner[s]]
-        c = index[cell[s]]
-        for j in range(sums.shape[1]):
-            t = totals[c, j] + np.int64(sums[s, j] * (up[j] * g))
-            totals[c, j] = min(max(t, -TOTAL), TOTAL)
+    for j in range(which.shape[0]):
+        v, t, w = vectors[which[j]], totals[j], up[j]
+        for s in range(owner.shape[0]):
+            t[index[cell[s]]] += np.int64(v[s] * (w * gain[owner[s]]))
 
 
 @_compiled
-def weigh(slots, cell, owner, units, most, one, keys, totals):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Add floor(one/sqrt(m)) to each of the m <= most codes of a unit; `keys` counts the codes of each unit."""
-    keys[:units] = 0
-    for s in range(slots):
+def weigh(owner, cell, most, one, keys, totals):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Add floor(one/sqrt(m)) to each of the m <= most codes of a unit; `keys` counts the codes of each unit, from 0."""
+    for s in range(owner.shape[0]):
         keys[owner[s]] += 1
-    for s in range(slots):
+    for s in range(owner.shape[0]):
         m = keys[owner[s]]
         if m <= most:
-            t = totals[cell[s]] + np.int64(np.floor(one / np.sqrt(np.float64(m))))
-            totals[cell[s]] = min(t, TOTAL)
+            totals[cell[s]] += np.int64(np.floor(one / np.sqrt(np.float64(m))))

@@ -11,8 +11,8 @@ Owns the statistics of a plan (lattice, bound, share of the price) and the argum
    2^23 of them (`MAX_CELLS` cells of `MAX_STATISTICS` statistics, private keys included: `privacy.mechanisms` shows no more);
    summing errs by a factor within 1 ± 2^-29 (Higham 2002, Section 4.2). Truncation only shrinks. Hence what u adds
    keeps Σ_j a_j |x'_j|² / (up_j B_j)² <= 1 + 2^-27.
-4. Adding or removing u moves the totals by x'_1, x'_2, …, and by nothing else. A total is kept within ±2^62 after each addition;
-   such a step is 1-Lipschitz, so one addition more still moves the end by at most what it adds.
+4. Adding or removing u moves the exact totals by x'_1, x'_2, …, and by nothing else. A total is kept within ±2^62 at the end,
+   which moves it no further.
 
 Noise of scale sigma_j >= B_j up_j (1 + 2^-26) / sqrt(2 a_j rho) on statistic j then costs
 Σ_j |x'_j|² / (2 sigma_j²) <= rho Σ_j a_j |x'_j|² / (up_j B_j (1 + 2^-26))² <= rho: the discrete Gaussian of each coordinate is

@@ -295,12 +295,20 @@ def _plan(draft: Draft) -> Plan:
 
 def _coded(draft: Draft, keys: list[str]) -> tuple[str, tuple[Codes, ...]]:
     """The rows with numbered keys, when every key can be numbered."""
-    digits = [digit(k, t, sql) for k, t, sql in zip(draft.keys, draft.key_terms, keys, strict=True)]
+    origins = [_origin(draft, node) for node in draft.key_nodes]
+    digits = [digit(k, t, sql, o) for k, t, sql, o in zip(draft.keys, draft.key_terms, keys, origins, strict=True)]
     numbered = [d for d in digits if d is not None]
     if len(numbered) < len(digits):
         return "", ()
     text = coded_sql(draft.relation, draft.conditions, numbered, draft.measures)
     return text, tuple(d.codes for d in numbered)
+
+
+def _origin(draft: Draft, key: exp.Expr) -> Term | None:
+    """The stored column that a key is made of, when it is made of one."""
+    found = [draft.relation.scope.column(c) for c in key.find_all(exp.Column)]
+    first = found[0] if found else None
+    return first if first is not None and first.stored is not None and all(t == first for t in found) else None
 
 
 def _key_sql(node: exp.Expr, term: Term) -> str:

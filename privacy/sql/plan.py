@@ -140,16 +140,16 @@ Finish = Callable[[str, Mapping[str, SmallTable]], list[Cell]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Codes:
-    """How a key is numbered in `coded_sql`.
+    """How a key is numbered in `coded_sql`, from 0.
 
-    `values` is the value of each number, a NULL last if there may be one. None: the key is private, and the one column of the
-    query `dictionary` has the engine's own list of all values. `partial`: a row may have no number, because its key is none of
-    the public values; elsewhere no number means the last value.
+    `values` has the key's value of each number where that is public, and rows without a number have no key (NULL); else the
+    query `lookup` lists the values, the last one being that of rows without a number. `nullable`: there may be such rows. A
+    number beyond all of these belongs to no key.
     """
 
-    values: tuple[Value | None, ...] | None = None
-    dictionary: str = ""
-    partial: bool = False
+    values: tuple[Value, ...] = ()
+    lookup: str = ""
+    nullable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,8 +157,8 @@ class Plan:
     """An accepted question. `digest()` names it; equal questions on equal facts have equal digests.
 
     `rows_sql` runs on a dataset version and yields unit, k0…, v0…: one row for each row of the tracked relation. `coded_sql`
-    yields the same as unit, code, v0…: one number in place of the keys, in mixed radix of `codes` (the last key runs fastest),
-    and 0 in place of a missing value; it is "" when some key has no numbers. `finish_sql` runs on a table `noisy` of cell, k0…,
+    yields the same as unit, c0…, v0…: numbers in place of the keys (`codes`), and 0 in place of a missing value; it is "" when
+    some key has no numbers. `finish_sql` runs on a table `noisy` of cell, k0…,
     s0… and yields cell, then the outputs in order. `spread_sql` also reads `normals` (standard normal draws) and `scales` and
     yields cell, then the two ends of every derived column's interval. One unit owns at most `max_rows` rows of the tracked
     relation; a unit of more than `max_keys` private keys has no say in which keys are shown. `length_share` of rho pays for

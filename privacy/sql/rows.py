@@ -7,26 +7,25 @@ nothing up (`privacy.sql.reference`, `compute.engines.kernel`) and sees no data.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from fractions import Fraction
 
 from privacy.facts import Kind, Value
 from privacy.sql.bound import Measure
 from privacy.sql.plan import Aggregate, Codes, Key
 from privacy.sql.resolve import Relation
-from privacy.sql.terms import Stored, Term
+from privacy.sql.terms import Term
 
-#: A private key of a range up to this long is numbered by its distance from the least value.
+#: A column of a range up to this long is numbered by its distance from the least value.
 MAX_NUMBERED = 10**6
-#: Public values that follow no rule are numbered one by one up to this many.
+#: Public values of a key that is made of several columns are numbered one by one up to this many.
 MAX_LISTED = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Digit:
-    """A key as a number from 0: `sql` is NULL for a NULL, or for a key outside of the public values (`Codes.partial`)."""
+    """A key as a number from 0: `sql` is NULL where the key's column is, which is the last number (`Codes.nullable`)."""
 
     sql: str
     codes: Codes
@@ -42,7 +41,7 @@ def rows_sql(relation: Relation, conditions: Sequence[str], keys: Sequence[str],
 def coded_sql(
     relation: Relation, conditions: Sequence[str], digits: Sequence[Digit], measures: Sequence[Measure]
 ) -> str:
-    """unit, c0…, v0…: whole numbers throughout, 0 for no value and for a condition that does not hold."""
+    """unit, c0…, v0…: whole numbers throughout, 0 in place of no value and of a condition that does not hold."""
     columns = [f"{relation.unit_sql} AS unit", *(f"{d.sql} AS c{i}" for i, d in enumerate(digits))]
     columns += [f"{_whole(m)} AS v{i}" for i, m in enumerate(measures) if m.row]
     return _select(relation, conditions, columns)
@@ -65,26 +64,48 @@ def _row(m: Measure) -> str:
     return m.row if m.stored else f"TRY({m.row})"
 
 
-def digit(key: Key, term: Term, key_sql: str) -> Digit | None:
-    """How the key is numbered; None when it cannot be."""
+def digit(key: Key, term: Term, key_sql: str, origin: Term | None) -> Digit | None:
+    """How the key is numbered; None when it cannot be. `origin` is the one stored column that the key is made of, if it is one.
+
+    Such a key is not computed row by row: its rows carry the number of the column's value, and the key is looked up by that.
+    """
+    numbered = _numbered(origin) if origin is not None and origin.stored is not None else None
+    if numbered is None:
+        return None if key.domain is None else _listed(key, key.domain, key_sql)
+    sql, name, all_values = numbered
+    assert origin is not None
+    assert origin.stored is not None
+    if term.stored is not None and origin.stored.values and key.kind is Kind.TEXT:
+        return Digit(sql=sql, codes=Codes(values=origin.stored.values, nullable=origin.nullable))
+    alias = origin.stored.sql.split(".")[0]
+    source = f"SELECT * FROM ({all_values}) AS v({name}) UNION ALL SELECT NULL"
+    return Digit(sql=sql, codes=Codes(lookup=f"SELECT {key_sql} FROM ({source}) AS {alias}", nullable=origin.nullable))
+
+
+def _numbered(term: Term) -> tuple[str, str, str] | None:
+    """A stored column as a number from 0, its name, and the query of all its values in the order of their numbers."""
     stored = term.stored
-    if key.domain is not None:
-        return _public(key, key.domain, stored, key_sql)
-    if stored is None:
-        return None
+    assert stored is not None
+    name = stored.sql.split(".", 1)[1]
     if term.kind is Kind.TEXT:
-        return Digit(
-            sql=f"enum_code({stored.sql})", codes=Codes(dictionary=f"SELECT {stored.sql} FROM {stored.table} LIMIT 1")
-        )
-    return _private(term, stored)
+        one = f"SELECT {stored.sql} AS x FROM {stored.table} LIMIT 1"
+        return f"enum_code({stored.sql})", name, f"SELECT unnest(enum_range(x)) FROM ({one})"
+    if term.kind is Kind.BOOLEAN:
+        return f"CAST({stored.sql} AS UTINYINT)", name, "VALUES (false), (true)"
+    if term.kind is Kind.DATE and term.since is not None and term.until is not None:
+        first, count = f"DATE '{term.since.isoformat()}'", (term.until - term.since).days + 1
+        distance, value = f"({stored.sql} - {first})", f"{first} + CAST(i AS INTEGER)"
+    elif term.low is not None and term.high is not None and term.step:
+        low, count = math.ceil(term.low / term.step), math.floor((term.high - term.low) / term.step) + 1
+        distance, value = f"(CAST({stored.sql} AS BIGINT) - {low})", f"i + {low}"
+    else:
+        return None
+    return (distance, name, f"SELECT {value} FROM range({count}) AS r(i)") if count <= MAX_NUMBERED else None
 
 
-def _public(key: Key, domain: Sequence[Value | None], stored: Stored | None, key_sql: str) -> Digit | None:
+def _listed(key: Key, domain: Sequence[Value | None], key_sql: str) -> Digit | None:
+    """A key of a few public values, each compared with; a number beyond all for a key that is none of them."""
     listed = [v for v in domain if v is not None]
-    nullable = len(listed) < len(domain)
-    if stored is not None and key.kind is Kind.TEXT:
-        codes = Codes(values=(*stored.values, *([None] if nullable else [])))
-        return Digit(sql=f"enum_code({stored.sql})", codes=codes)
     whole = [v for v in listed if isinstance(v, int)]
     if key.kind is Kind.INTEGER and whole and len(whole) == whole[-1] - whole[0] + 1:
         cases = f"WHEN {key_sql} BETWEEN {whole[0]} AND {whole[-1]} THEN {key_sql} - {whole[0]}"
@@ -92,27 +113,9 @@ def _public(key: Key, domain: Sequence[Value | None], stored: Stored | None, key
         cases = " ".join(f"WHEN {key_sql} = {_literal(v)} THEN {i}" for i, v in enumerate(listed))
     else:
         return None
-    null = f" WHEN {key_sql} IS NULL THEN {len(listed)}" if nullable else ""
-    return Digit(sql=f"CASE {cases}{null} END", codes=Codes(values=tuple(domain), partial=True))
-
-
-def _private(term: Term, stored: Stored) -> Digit | None:
-    """Numbers within bounds, and days between two days, by their distance from the first."""
-    values: tuple[Value, ...] = ()
-    if term.kind is Kind.DATE and term.since is not None and term.until is not None:
-        first, count = term.since, (term.until - term.since).days + 1
-        values = tuple(first + timedelta(days=i) for i in range(count if count <= MAX_NUMBERED else 0))
-        distance = f"({stored.sql} - DATE '{first.isoformat()}')"
-    elif term.kind is Kind.INTEGER and term.low is not None and term.high is not None and term.step:
-        low, steps = Fraction(term.low / term.step), (term.high - term.low) / term.step
-        if low.denominator == 1 and steps < MAX_NUMBERED:
-            values = tuple(int(term.low + i * term.step) for i in range(int(steps) + 1))
-        distance = f"(CAST({stored.sql} AS BIGINT) - {low.numerator})"
-    if not values:
-        return None
-    inside = f"CASE WHEN {distance} BETWEEN 0 AND {len(values) - 1} THEN {distance}"
-    sql = f"{inside} WHEN {stored.sql} IS NULL THEN {len(values)} END"
-    return Digit(sql=sql, codes=Codes(values=(*values, None), partial=True))
+    none, beyond = len(listed), len(listed) + 1
+    sql = f"CASE {cases} WHEN {key_sql} IS NULL THEN {none} ELSE {beyond} END"
+    return Digit(sql=sql, codes=Codes(values=tuple(listed)))
 
 
 def _literal(value: Value) -> str:
