@@ -18,6 +18,7 @@ from types import MappingProxyType
 from celery import Celery
 from celery.signals import worker_process_init
 
+from compute.engines.kernel import prepare
 from compute.jobs import STALE, Job, Kind
 from sandbox.journeys.ask import answer_job
 from sandbox.journeys.grants import expire_due
@@ -78,6 +79,7 @@ class Sweeper:
 
 def serve(settings: Settings) -> int:
     """Work until SIGTERM or SIGINT; then end what runs and return the exit code."""
+    prepare()  # before the fork: every child has it
     app = celery_app(settings)
     _register(app, settings)
     worker = app.Worker(

@@ -140,3 +140,28 @@ def weigh(owner, cell, most, one, keys, totals):  # type: ignore[no-untyped-def]
         m = keys[owner[s]]
         if m <= most:
             totals[cell[s]] += np.int64(np.floor(one / np.sqrt(np.float64(m))))
+
+
+def prepare() -> None:
+    """Compile, or load from before, the loops for all kinds of arrays that versions give: the first question need not wait."""
+    unit, slots, none = _given(np.uint32), np.zeros(1, np.int32), np.zeros(1, np.int64)
+    for number in (np.uint8, np.uint16, np.uint32, np.int32):
+        combine(np.zeros(1, np.int64), _given(number), none, 1)
+    for code in (_given(np.uint8), _given(np.uint16), _given(np.uint32), np.zeros(1, np.int64)):
+        state = np.array([-1, 0, 0, -1, 0], np.int64)
+        gather(unit, code, np.full(2, -1, np.int32), state, slots.copy(), slots.copy(), none.copy(), slots.copy())
+    for value in (np.int32, np.int64):
+        add_values(none.copy(), slots, _given(value))
+    mark(none.copy(), slots, _given(np.int32))
+    vectors, which = np.zeros((1, 1), np.int64), np.zeros(1, np.int64)
+    narrow(slots, slots, vectors, slots, 1)
+    squares(slots, vectors, which, np.zeros((1, 1)))
+    settle(slots, slots, slots, vectors, which, np.zeros(1), np.ones(1), np.zeros(1), np.zeros((1, 1), np.int64))
+    weigh(slots, slots, 1, 1.0, none.copy(), none.copy())
+
+
+def _given(kind: type) -> NDArray[Any]:
+    """An array as Arrow lends it: read-only."""
+    found: NDArray[Any] = np.zeros(1, kind)
+    found.flags.writeable = False
+    return found

@@ -94,13 +94,15 @@ def _numbered(term: Term) -> tuple[str, str, str] | None:
         return f"CAST({stored.sql} AS UTINYINT)", name, "VALUES (false), (true)"
     if term.kind is Kind.DATE and term.since is not None and term.until is not None:
         first, count = f"DATE '{term.since.isoformat()}'", (term.until - term.since).days + 1
-        distance, value = f"({stored.sql} - {first})", f"{first} + CAST(i AS INTEGER)"
+        distance, value = f"{stored.sql} - {first}", f"{first} + CAST(i AS INTEGER)"
     elif term.low is not None and term.high is not None and term.step:
         low, count = math.ceil(term.low / term.step), math.floor((term.high - term.low) / term.step) + 1
-        distance, value = f"(CAST({stored.sql} AS BIGINT) - {low})", f"i + {low}"
+        distance, value = f"CAST({stored.sql} AS BIGINT) - {low}", f"i + {low}"
     else:
         return None
-    return (distance, name, f"SELECT {value} FROM range({count}) AS r(i)") if count <= MAX_NUMBERED else None
+    if count > MAX_NUMBERED:
+        return None
+    return f"CAST({distance} AS INTEGER)", name, f"SELECT {value} FROM range({count}) AS r(i)"
 
 
 def _listed(key: Key, domain: Sequence[Value | None], key_sql: str) -> Digit | None:
