@@ -85,7 +85,7 @@ def joined(
 ) -> Relation:
     """The relation of sources as written; `joins[i]` joins `sources[i + 1]`, and equalities of `where` count as theirs.
 
-    Where rows are not `counted`, as behind EXISTS, a public table may repeat them as often as it likes.
+    Where rows are not `counted`, as behind EXISTS, they are looked through for each row around them: no more than count.
     """
     filters = [False, *(j.kind.upper() in _FILTERS for j in joins)]
     paired = not counted or sum(s.unit is not None for s, f in zip(sources, filters, strict=True) if not f) > 1
@@ -102,7 +102,7 @@ def joined(
     for join, source in zip(joins, kept[1:], strict=True):
         joiner.add(join, source)
     joiner.hold(where)
-    return joiner.relation(counted=counted)
+    return joiner.relation()
 
 
 class _Joiner:
@@ -114,6 +114,7 @@ class _Joiner:
         self.seen = [first]
         self.merged: set[tuple[str, str]] = set()
         self.equalities: list[Equality] = []
+        self.outward: list[Place] = []
         self.inner: list[str] = []
         self.left: dict[str, str] = {}
 
@@ -131,12 +132,17 @@ class _Joiner:
             self.inner.extend(conditions)
 
     def hold(self, where: list[exp.Expr]) -> None:
-        """Equalities that WHERE asks of every row: `FROM a, b WHERE a.x = b.x` is a join too."""
+        """Equalities that WHERE asks of every row: `FROM a, b WHERE a.x = b.x` is a join too.
+
+        Behind EXISTS a column may be held equal to one of the row around; elsewhere such a name is refused as unknown.
+        """
         scope = RowScope(tuple(self.seen), frozenset(self.merged))
         for columns in filter(None, map(equated, where)):
-            if all(scope.has(c) for c in columns):
-                left, right = (scope.find(c) for c in columns)
-                self.equalities.append(Equality((left, right), None))
+            known = [scope.find(c) for c in columns if scope.has(c)]
+            if len(known) == len(columns):
+                self.equalities.append(Equality((known[0], known[1]), None))
+            else:
+                self.outward.extend(known)
 
     def _filter(self, join: exp.Join, source: Source) -> str:
         """The rows that SEMI JOIN or ANTI JOIN look for; nothing that is held equal there holds anywhere else."""
@@ -148,9 +154,9 @@ class _Joiner:
             raise not_on_unit(source, self.base)
         return f"SELECT 1 FROM {_named(source)} WHERE {' AND '.join(conditions)}"
 
-    def relation(self, *, counted: bool) -> Relation:
+    def relation(self) -> Relation:
         """The relation of all sources; the base comes first, the left joins last."""
-        most, whole = self._most(counted=counted)
+        most, whole = self._most()
         sources = sorted(self.seen, key=lambda s: s is not self.base)  # stable: the base moves to the front
         if whole:
             sources = [replace(s, text=s.limited) if s.unit is not None else s for s in sources]
@@ -206,23 +212,22 @@ class _Joiner:
         only = joined_source.tag if joined_source.optional else None
         self.equalities.append(Equality((left, right), only))
 
-    def _most(self, *, counted: bool) -> tuple[int, bool]:
+    def _most(self) -> tuple[int, bool]:
         """The most rows of a unit (of all, when there is none), and whether a whole public table multiplies them.
 
         Walks from the base: along equalities a source repeats a row as often as it repeats a value, else as often as it has
         rows. Whichever way it is walked, the product is a bound.
         """
         most, reached, whole, largest = self.base.max_rows, {self.base.tag}, False, (0, self.base.alias)
-        waiting = [s for s in self.seen if s is not self.base and (counted or s.unit is not None)]
+        waiting = [s for s in self.seen if s is not self.base]
         while waiting:
             step = min(waiting, key=lambda s: (not self._links(s, reached), s.unit is not None, s.max_rows))
             links = self._links(step, reached)
             if step.unit is not None and not links:
                 raise not_on_unit(step, self.base)
-            if counted:
-                repeats = _repeats(step, links)
-                whole |= not links and repeats > 1 and self.base.unit is not None
-                most, largest = most * repeats, max(largest, (repeats, step.alias))
+            repeats = _repeats(step, links)
+            whole |= not links and repeats > 1 and self.base.unit is not None
+            most, largest = most * repeats, max(largest, (repeats, step.alias))
             reached.add(step.tag)
             waiting.remove(step)
         self._require_few(most, largest[1], paired=whole or sum(s.unit is not None for s in self.seen) > 1)
@@ -239,7 +244,7 @@ class _Joiner:
 
     def _links(self, source: Source, reached: set[str]) -> list[Column]:
         """The columns of `source` that an equality ties to what is reached: for a private source, the unit's alone."""
-        found = []
+        found = [c for s, c in self.outward if s.tag == source.tag and s.unit is None]
         for equality in self.equalities:
             if equality.only not in (None, source.tag):
                 continue

@@ -45,6 +45,11 @@ CARRIERS = {
         f"FROM visits, (SELECT e0.level FROM {', '.join(f'events e{i}' for i in range(8))}) x",
         "sql.join_too_large",
     ),
+    "the row bomb behind EXISTS": (
+        "FROM visits v WHERE v.note = '张三' AND EXISTS (SELECT 1 FROM wages w, "
+        f"{', '.join(f'events e{i}' for i in range(8))} WHERE w.person_id = v.person_id AND e0.level + e1.level < w.wage)",
+        "sql.join_too_large",
+    ),
     "the row bomb in parts": (
         "WITH a AS (SELECT v.person_id, v.age FROM visits v, events a, events b, events c, events d), "
         "b AS (SELECT a.person_id, a.age FROM a, events x, events y, events z) SELECT count(*) FROM b",

@@ -349,6 +349,28 @@ def test_rows_of_a_unit_multiply_so_far_and_no_further():
     assert refused(text, "sql.join_too_large", facts).params["limit"] == MAX_PAIRED_ROWS
 
 
+def test_rows_that_are_only_looked_for_multiply_no_row_but_are_as_much_work():
+    """Behind EXISTS, too, rows of a unit beside whole tables are no more than nobody can tell by the time."""
+    large = [replace(t, rows=2**10) if t.name == "events" else t for t in HOUSE.tables]
+
+    def exists(rows: str, where: str) -> str:
+        return f"SELECT count(*) FROM visits v WHERE EXISTS (SELECT 1 FROM {rows} WHERE w.person_id = v.person_id AND {where})"
+
+    def asked(rows: str, where: str):
+        return plan(exists(rows, where), replace(HOUSE, tables=tuple(large)))
+
+    assert asked("wages w JOIN pays p USING (person_id), events a", "a.level > p.wage").max_rows == 4
+    assert asked("wages w, events a, events b", "a.city = v.city AND b.level = a.level").max_rows == 4
+    refused(
+        exists("wages w, events a, events b", "a.level > b.level"),
+        "sql.join_too_large",
+        replace(HOUSE, tables=tuple(large)),
+    )
+    refused(exists("wages w, pays p", "w.wage = p.wage"), "sql.private_not_on_unit", HOUSE)
+    refused(exists("wages w, pays p", "p.person_id = v.person_id"), "sql.private_not_on_unit", HOUSE)
+    refused("SELECT count(*) FROM visits v, events e WHERE e.level = v.nothing", "sql.unknown_column", HOUSE)
+
+
 def test_units_that_a_left_join_may_miss_are_counted_where_they_are():
     text = "SELECT count(w.person_id), count(DISTINCT w.person_id), count(DISTINCT v.person_id) FROM visits v LEFT JOIN wages w ON v.person_id = w.person_id"  # noqa: E501
     statistics = plan(text).statistics
