@@ -11,12 +11,11 @@ few longest units count less than they are.
    -|above_{i-2} + above_{i-1} + above_i + above_{i+1} - present|, so that there is a best candidate even where all units are
    alike: one unit more changes the sum by 0 to 4, `present` by 1, and the score by at most 3.
 3. Length. With these proportions p_j, a unit is above t when Σ a_j q_j / min(t p_j, B_j)² > 1: the bounds that t would give,
-   none beyond the declared B_j. Clipping at t costs noise in
-   proportion to t in every cell and bias in proportion to the excess of the units above t. The sum of both over the cells is
-   about least where (units above t) = noise/t · cells, that is cells/sqrt(2 a rho); `SAFETY` scales of the draw's own noise
-   are added, for what could not be told from none, and no more than a third of the units is ever meant to be cut. Wanted is
-   the least t with at most so many above it: the score is -max(0, above - target), which one unit more changes by at most 1,
-   less `CAUTION` noise scales for each step up.
+   none beyond the declared B_j. Clipping at t costs noise in proportion to t in every cell and bias in proportion to the excess
+   of the units above t. The sum of both over the cells is about least where (units above t) = noise/t · cells, that is
+   cells/sqrt(2 a rho); `SAFETY` scales of the draw's own noise are added, for what could not be told from none, and no more than
+   a third of the units is ever meant to be cut. Wanted is the least t with at most so many above it: the score is
+   -max(0, above - target), which one unit more changes by at most 1, less `CAUTION` noise scales for each step up.
 
 The choices are private selections: report noisy max with Gumbel noise, which is the exponential mechanism (Dwork & Roth 2014,
 Section 3.4), (2d/scale)²/8-zCDP at sensitivity d by its bounded range (Cesar & Rogers 2021); OpenDP is asked. `ratio_share` and
