@@ -10,12 +10,12 @@ few longest units count less than they are.
    statistic j is the candidate reach_j·2^(-i/2) above which about a quarter of the units lie that have q_j > 0. The score is
    -|above_{i-2} + above_{i-1} + above_i + above_{i+1} - present|, so that there is a best candidate even where all units are
    alike: one unit more changes the sum by 0 to 4, `present` by 1, and the score by at most 3.
-3. Length. With these proportions p_j, r = Σ a_j q_j / p_j² is the square of a unit's joint length. Clipping at t costs noise in
-   proportion to t in every cell and bias in proportion to the excess of the units above t. The sum of both over the cells is
-   about least where (units above t) = noise/t · cells, that is cells/sqrt(2 a rho); `SAFETY` scales of the draw's own noise
-   are added, for what could not be told from none, and no more than a third of the units is ever meant to be cut. Wanted is
-   the least t with at most so many above it: the score is -max(0, above - target), which one unit more changes by at most 1,
-   less `CAUTION` noise scales for each step up.
+3. Length. With these proportions p_j, a unit is above t when Σ a_j q_j / min(t p_j, B_j)² > 1: the bounds that t would give,
+   none beyond the declared B_j. Clipping at t costs noise in proportion to t in every cell and bias in proportion to the excess
+   of the units above t. The sum of both over the cells is about least where (units above t) = noise/t · cells, that is
+   cells/sqrt(2 a rho); `SAFETY` scales of the draw's own noise are added, for what could not be told from none, and no more than
+   a third of the units is ever meant to be cut. Wanted is the least t with at most so many above it: the score is
+   -max(0, above - target), which one unit more changes by at most 1, less `CAUTION` noise scales for each step up.
 
 The choices are private selections: report noisy max with Gumbel noise, which is the exponential mechanism (Dwork & Roth 2014,
 Section 3.4), (2d/scale)²/8-zCDP at sensitivity d by its bounded range (Cesar & Rogers 2021); OpenDP is asked. `ratio_share` and
@@ -34,7 +34,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.sql.bound import refined
+from privacy.sql.bound import WITHIN, refined
 from privacy.sql.plan import Statistic
 
 Lengths = NDArray[np.float64]
@@ -84,9 +84,11 @@ def chosen(
         return tuple(refined(s, math.sqrt(max_rows) * s.reach) for s in statistics)
     proportions = [_proportion(s, lengths[:, 0], lengths[:, i + 1], rho, draws) for i, s in enumerate(statistics)]
     whole = sum(s.share for s in statistics)
-    weights = np.array([float(s.share / whole) / p**2 for s, p in zip(statistics, proportions, strict=True)])
+    shares = np.array([float(s.share / whole) for s in statistics])
+    declared = np.array([math.sqrt(s.bound_squared) / s.up for s in statistics])
     steps = 1 + math.ceil(2 * math.log2(max_rows))  # candidates 1, …, the most rows and a little more
-    above = _above(lengths[:, 1:] @ weights, steps, first=1.0)
+    bounds = (np.minimum(math.sqrt(2) ** i * np.array(proportions), declared) for i in range(steps))
+    above = [np.count_nonzero(lengths[:, 1:] @ (shares / b**2) > WITHIN) for b in bounds]
     share = float(whole / len(statistics))
     worth = cells / math.sqrt(2 * share * float(rho)) + SAFETY * scale
     target = math.floor(min(worth, units / 3))

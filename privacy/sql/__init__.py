@@ -9,7 +9,8 @@
   of them);
 - `aggregates` (what is summed, and its value over noisy sums), `finish` (the asker's columns over noisy cells);
 - `bound` (what a unit may add, and why), `rows` (the rows as text), `reference` (bounding as text), `plan` (what leaves);
-- `compile` (the rules in order).
+- `compile` (the rules in order);
+- `words` (the dialect in words) and `dialect` (its tables, made by asking the gate).
 """
 
 from privacy.sql.compile import compile_query

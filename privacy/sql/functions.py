@@ -21,6 +21,7 @@ from privacy.sql import calendar, terms, texts
 from privacy.sql.parse import refuse, require_arguments, where_of
 from privacy.sql.problems import TypeMismatch
 from privacy.sql.terms import Term, as_day, require_kind, total, truth
+from privacy.sql.words import FUNCTIONS
 
 if TYPE_CHECKING:
     from privacy.sql.expressions import Reader
@@ -450,13 +451,5 @@ _BY_NAME: dict[str, FunctionReader] = {
     "weekday": calendar.part("dow"),
 }
 
-NAMES = (
-    "abs", "acos", "asin", "atan", "atan2", "cast", "cbrt", "ceil", "clip", "coalesce", "concat", "concat_ws", "contains", "cos",
-    "date_add", "date_diff", "date_part", "date_sub", "date_trunc", "day", "dayname", "dayofmonth", "dayofweek", "dayofyear",
-    "degrees", "ends_with", "exp", "extract", "floor", "greatest", "hour", "if", "ifnull", "isfinite", "isinf", "isnan", "isodow",
-    "isoyear", "last_day", "least", "left", "length", "ln", "log10", "log2", "lower", "lpad", "ltrim", "make_date", "minute",
-    "mod", "month", "monthname", "nullif", "pi", "power", "quarter", "radians", "regexp_extract", "regexp_full_match",
-    "regexp_matches", "regexp_replace", "replace", "reverse", "right", "round", "rpad", "rtrim", "second", "sign", "sin",
-    "split_part", "sqrt", "starts_with", "strftime", "strlen", "strpos", "substring", "tan", "time_bucket", "trim", "trunc",
-    "try_cast", "upper", "week", "xor", "year",
-)  # fmt: skip
+#: The names that are offered; other spellings of the same are read too.
+NAMES = tuple(sorted(FUNCTIONS))

@@ -114,7 +114,10 @@ class Grouped(Layer):
 
 
 class Windowed(Layer):
-    """Names of a row beside windows over the rows of its unit. `numbers` are the terms that count a unit's rows from 1."""
+    """Names of a row beside windows over the rows of its unit.
+
+    `numbers` are the terms that count the rows of a unit, or all public rows, from 1.
+    """
 
     def __init__(self, relation: Relation) -> None:
         super().__init__(relation)
@@ -177,7 +180,7 @@ class Windowed(Layer):
         name = _RANKS[type(function)]
         part = self.parts.add(f"{name}(){self._over(node, ties=name == 'row_number')}")
         found = self.within.counted(part, least=1)
-        if name == "row_number" and len(self._partition(node)) == 1:
+        if name == "row_number" and len(self._partition(node)) == (self.relation.unit is not None):
             self.numbers.add(found.sql)
         return found
 

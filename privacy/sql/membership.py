@@ -18,7 +18,7 @@ from sqlglot import exp
 from privacy.errors import Text
 from privacy.facts import Kind
 from privacy.sql.expressions import Reader
-from privacy.sql.joins import Place, conjuncts, equated, same_unit
+from privacy.sql.joins import Place, compared, conjuncts, equated, same_unit
 from privacy.sql.parse import refuse, require_arguments, require_clauses, where_of
 from privacy.sql.problems import UnitMissing
 from privacy.sql.resolve import RowScope, Source, Subqueries, readable
@@ -35,11 +35,11 @@ def _conjunct(part: exp.Expr, scope: RowScope) -> str:
 
     Comparing columns of two sources cannot fail, and without TRY the optimizer sees that it joins them.
     """
-    places = [scope.find(c) for c in equated(part) or ()]
-    if places and same_unit(*places):
+    places = [scope.find(c) for c in compared(part)]
+    if equated(part) and same_unit(*places):
         return f"{places[0][0].unit_sql} = {places[1][0].unit_sql}"
     text = _part(part, scope)
-    return text.removeprefix("TRY") if places and places[0][0].tag != places[1][0].tag else text
+    return text.removeprefix("TRY") if len({source.tag for source, _ in places}) > 1 else text
 
 
 def _part(node: exp.Expr, scope: RowScope) -> str:

@@ -122,7 +122,7 @@ def refuse(construct: Text, node: exp.Expr, advice: Text = GENERAL_ADVICE) -> Un
 def parse_select(sql: str) -> exp.Select:
     """Read one SELECT statement. Raises `SqlTooLong`, `SqlTooDeep`, `SqlSyntax`, `SqlManyStatements`, `Unsupported`."""
     _require_readable(sql)
-    statements = [s for s in _parse(sql) if s is not None]
+    statements = [s for s in _parse(sql) if not isinstance(s, exp.Semicolon | None)]  # a comment may stand behind it
     if len(statements) != 1:
         raise SqlManyStatements(count=len(statements))
     select = statements[0]

@@ -168,16 +168,14 @@ class UnitMissing(SqlRefused):
     hint = Text("{advice}", "{advice}")
 
 
-class JoinNeedsEquality(SqlRefused):
-    """A join without an equality between the two sides."""
+class JoinNeedsCondition(SqlRefused):
+    """A JOIN without ON or USING."""
 
-    code = "sql.join_needs_equality"
-    sentence = Text(
-        "The join with {name} has no equality between a column of it and a column before it.",
-        "与 {name} 的连接缺少「该表的列 = 之前某表的列」这样的等值条件。",
-    )
+    code = "sql.join_needs_condition"
+    sentence = Text("{kind} with {name} has no condition.", "与 {name} 的 {kind} 没有条件。")
     hint = Text(
-        "Write JOIN {name} USING (column) or ON a.x = {name}.y.", "请写成 JOIN {name} USING (列) 或 ON a.x = {name}.y。"
+        "Write {kind} {name} USING (column) or ON a condition; CROSS JOIN takes every row of a public table.",
+        "请写 {kind} {name} USING (列)，或写明 ON 条件；CROSS JOIN 会取公开表的每一行。",
     )
 
 
@@ -199,12 +197,28 @@ class JoinFanOutUnknown(SqlRefused):
 
     code = "sql.join_fan_out_unknown"
     sentence = Text(
-        "It is not known how many rows of {name} share one value of {column}.",
-        "尚不清楚 {name} 中有多少行共享同一个 {column} 值。",
+        "It is not known how many rows {name} has, so not how often it repeats a row either.",
+        "尚不清楚 {name} 有多少行，因而也不知道它会使一行重复多少次。",
     )
     hint = Text(
-        "Join on a column that is declared unique, or ask the steward to ingest the dataset again.",
-        "请使用声明为唯一的列进行连接，或请数据提供方重新导入数据集。",
+        "Join on a column that is declared unique, or ask the steward to ingest the dataset again, which counts the rows.",
+        "请使用声明为唯一的列进行连接，或请数据提供方重新导入数据集（导入时会统计行数）。",
+    )
+
+
+class JoinTooLarge(SqlRefused):
+    """A join that may multiply the rows of one unit beyond what is worked on."""
+
+    code = "sql.join_too_large"
+    sentence = Text(
+        "With the rows of {name}, one {unit} may come to {count}; at most {limit} rows of a {unit} are accepted.",
+        "算上 {name} 的行，一个 {unit} 最多可达 {count} 行；一个 {unit} 最多允许 {limit} 行。",
+    )
+    hint = Text(
+        "Hold a column of {name} equal that repeats few values, or make it one row a value by GROUP BY in a subquery, or keep "
+        "few of its rows by QUALIFY ROW_NUMBER() OVER (…) <= n. SEMI JOIN and EXISTS multiply nothing.",
+        "请在 {name} 中取值重复较少的列上写等值条件，或在子查询中用 GROUP BY 使每个取值只有一行，"
+        "或用 QUALIFY ROW_NUMBER() OVER (…) <= n 只保留少数行。SEMI JOIN 与 EXISTS 不会使行数增加。",
     )
 
 

@@ -24,6 +24,8 @@ from privacy.sql.terms import SAFE_INTEGER, Stored, Term
 
 #: No unit may own more rows of the relation; a sum then still has a lattice of thousands of steps.
 MAX_UNIT_ROWS = 2**32
+#: The rows of a public table that nobody has counted: more than may be multiplied by anything.
+UNKNOWN_ROWS = 2**256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +45,9 @@ class Column:
 class Source:
     """One item of FROM: `alias` is the asker's name for it, `tag` ours (t0, t1, … as written), `text` what stands before AS.
 
-    A source with a `unit` holds at most `max_rows` rows that count of each, and names it in its column `_uid`. `ties` puts the
-    rows of one unit in a total order, up to rows that are alike. `optional` sources may have no row (LEFT JOIN).
+    A source with a `unit` holds at most `max_rows` rows that count of each, and names it in its column `_uid`; one of public
+    rows has at most `max_rows` in all. `ties` puts the rows of one unit in a total order, up to rows that are alike. `optional`
+    sources may have no row (LEFT JOIN).
 
     `limited` is the text of at most `max_rows` rows of each unit: a person with a thousand rows, joined with themselves, would
     show by the time that takes. Alone, `text` is as good: the end result is bounded anyway, and by length, not by rows.
@@ -94,8 +97,8 @@ class Subqueries(Protocol):
 class Derived:
     """A subquery as a relation: DuckDB text with the columns c0, c1, … and, when it is tracked, `_uid`.
 
-    Each column's `term` has the bare name c<i> for its text. `levels` is how deep subqueries stand in it. It is `bounded` when
-    no unit can have more than `max_rows` rows, whatever the tables hold.
+    Each column's `term` has the bare name c<i> for its text. `levels` is how deep subqueries stand in it. `max_rows` as in
+    `Source`. It is `bounded` when no unit can have more than `max_rows` rows, whatever the private tables hold.
     """
 
     sql: str
@@ -246,6 +249,7 @@ def readable(source: Source, column: Column, node: exp.Expr) -> Term:
 def stored(alias: str, tag: str, facts: TableFacts) -> Source:
     """A table of the dataset version as an item of FROM; its rows are ranked by `_rn` within a unit (docs/layout.md)."""
     columns = tuple(_column(tag, facts.name, c, facts.unit) for c in facts.columns)
+    rows = UNKNOWN_ROWS if facts.rows is None else facts.rows
     ranks = tuple(f"{tag}.{quote_name(c.name)}" for c in facts.columns)
     return Source(
         alias=alias,
@@ -254,7 +258,7 @@ def stored(alias: str, tag: str, facts: TableFacts) -> Source:
         limited=f'(SELECT * FROM {quote_name(facts.name)} WHERE "_rn" < {facts.max_rows})',
         columns=columns,
         unit=facts.unit,
-        max_rows=facts.max_rows,
+        max_rows=facts.max_rows if facts.unit is not None else rows,
         ties=ranks if facts.unit is None else (f'{tag}."_rn"',),
     )
 

@@ -1,7 +1,8 @@
-"""Writes what is published about the interface: `docs/openapi.json` and the pages of problem codes in both languages.
+"""Writes what is published about the interface: `docs/openapi.json`, the pages of problem codes and the tables of the SQL pages.
 
-Owns the rendering; the facts come from the routes and from the error tree, so the pages cannot drift: a test compares
-them. Run `python -m sandbox.api.docs` after changing a route or a problem.
+Owns the rendering of the first two, in both languages; the facts come from the routes, from the error tree and from the gate
+(`privacy.sql.dialect`), so the pages cannot drift: a test compares them. Run `python -m sandbox.api.docs` after changing a route,
+a problem or what SQL is accepted.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from privacy.errors import Text
+from privacy.sql import dialect
 from sandbox.api.about import documented
 from sandbox.api.app import bare_app
 from sandbox.wire import Bilingual, ProblemDoc
@@ -86,10 +88,17 @@ def _row(text: Bilingual, lang: str) -> str:
     return plain.replace("|", "\\|").replace("\n", " ")
 
 
+def sql_text(name: str, lang: str) -> str:
+    """The page on accepted SQL with its tables made anew; what stands between them is written by hand."""
+    return dialect.written((DOCS / name).read_text(encoding="utf-8"), lang)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "openapi.json": openapi_text,
     "errors.md": lambda: errors_text("en"),
     "errors.zh-CN.md": lambda: errors_text("zh-CN"),
+    "sql.md": lambda: sql_text("sql.md", "en"),
+    "sql.zh-CN.md": lambda: sql_text("sql.zh-CN.md", "zh-CN"),
 }
 
 

@@ -28,6 +28,9 @@ _BASES = (
     "SELECT person_id AS u, stock AS n, score AS m, city AS t, day AS d FROM pays",
     "SELECT v.person_id AS u, p.stock AS n, v.score AS m, p.city AS t, v.day AS d "
     "FROM visits v LEFT JOIN pays p ON p.person_id = v.person_id AND p.score <= v.score",
+    "SELECT person_id AS u, p.tier AS n, v.score AS m, p.city AS t, v.day AS d FROM visits v, places p WHERE p.tier >= v.level",
+    "SELECT person_id AS u, v.stock AS n, w.far AS m, w.title AS t, v.day AS d FROM pays v LEFT JOIN "
+    "(SELECT title, max(place) AS far FROM events GROUP BY title) w ON v.score BETWEEN 0 AND w.far",
     "SELECT person_id AS u, v.stock AS n, e.place AS m, title AS t, e.place * 0 AS z, v.day AS d "
     "FROM visits v JOIN events e ON e.city = v.city SEMI JOIN pays USING (person_id)",
 )
@@ -122,8 +125,9 @@ class Relations:
         other = f"({self.relation(self.draw.randrange(depth))})"
         kind = self.pick("JOIN", "LEFT JOIN")
         public = self.pick(
-            "", " JOIN places p ON p.city = r.t", " LEFT JOIN events e ON r.t = e.city AND e.place > r.n"
-        )
+            "", " JOIN places p ON p.city = r.t", " LEFT JOIN events e ON r.t = e.city AND e.place > r.n",
+            " CROSS JOIN places p", " LEFT JOIN events e ON e.place BETWEEN r.n AND s.n", " JOIN events e ON e.place = r.n",
+        )  # fmt: skip
         more = self.pick("", " AND r.n < s.n", " AND (r.t = s.t OR r.m > s.m)", " AND r.d = s.d")
         both = "r.u, s.n, r.m, s.t, r.d"
         if self.draw.random() < 0.2:

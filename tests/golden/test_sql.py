@@ -19,12 +19,13 @@ from privacy.facts import PrivacyUnit
 from privacy.sql import Plan, compile_query, problems
 from tests.fakes import city
 
-#: The city, and private rows about something else than persons.
+#: The city, private rows about something else than persons, and a public table whose rows nobody has counted.
 FACTS = replace(
     city.FACTS,
     tables=(
         *city.FACTS.tables,
         replace(city.WAGES, name="firms", unit=PrivacyUnit(column="person_id", stands_for="firm", space="firm-id")),
+        replace(city.HINTS, name="uncounted", rows=None),
     ),
 )
 FOLDER = Path(__file__).parent / "sql"

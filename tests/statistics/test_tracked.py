@@ -81,7 +81,7 @@ def accepted(sql: str) -> Plan | None:
     try:
         return compile_query(sql, FACTS)
     except Problem as problem:
-        if problem.code not in {"sql.too_many_parts", "sql.too_deep"}:
+        if problem.code not in {"sql.too_many_parts", "sql.too_deep", "sql.join_too_large"}:
             raise
         return None
 

@@ -105,6 +105,17 @@ def test_the_length_leaves_as_many_units_above_it_as_noise_is_worth(rho):
     assert rho < 1 or above == 0
 
 
+@pytest.mark.parametrize("length", [1, 3, 40, 700, ROWS])
+def test_nobody_is_cut_for_a_statistic_whose_declared_bound_is_below_the_choice(length: int):
+    """Without keys a unit counts as one person, however long: the bound of persons stays 1 while that of rows grows."""
+    asked = plan("SELECT count(*), count(DISTINCT person_id) FROM visits", MANY)
+    found, _ = ask(asked, [(length, length, 1.0)] * 1_000, Fraction(10**9), cells=1)
+    assert bounds(found)[1] == 1
+    share = [float(s.share / sum(t.share for t in found)) for s in found]
+    assert share[0] * (length / bounds(found)[0]) ** 2 + share[1] <= 1 + 1e-9
+    assert bounds(found)[0] <= max(2, 2 * length)
+
+
 def test_no_more_than_a_third_of_the_units_is_cut_whatever_the_noise():
     units = [(float(2**k), float(2**k)) for k in range(9) for _ in range(1_000)]
     [found], _ = ask(ROWS_ALONE, units, Fraction(1, 50), cells=10**6)

@@ -11,7 +11,7 @@ import pytest
 
 from privacy.facts import ColumnFacts, Keys, Kind, TableFacts
 from privacy.sql.expressions import Reader
-from privacy.sql.joins import MAX_JOINS
+from privacy.sql.joins import MAX_JOINS, MAX_PAIRED_ROWS
 from privacy.sql.membership import row_condition
 from privacy.sql.parse import parse_select
 from privacy.sql.resolve import MAX_UNIT_ROWS, RowScope, stored
@@ -101,6 +101,88 @@ def test_a_repeat_of_zero_still_keeps_the_rows_of_the_private_table():
 
 
 @pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        ("visits, places", 4 * 3),
+        ("visits CROSS JOIN places p CROSS JOIN events", 4 * 3 * 4),
+        ("visits JOIN places ON age > tier", 4 * 3),
+        ("visits JOIN places ON age BETWEEN tier AND tier + 1", 4 * 3),
+        ("visits JOIN places ON age = 3", 4 * 3),
+        ("visits JOIN places ON tier = tier", 4 * 3),
+        ("visits JOIN places ON age = tier", 4 * 3),
+        ("visits LEFT JOIN places ON TRUE", 4 * 3),
+        ("visits JOIN events e ON TRUE LEFT JOIN places p ON p.city = visits.city AND p.tier = e.level", 4 * 4),
+        ("visits, places JOIN provinces ON places.province = provinces.province", 4 * 3),
+        ("provinces, places, visits WHERE places.city = visits.city", 4 * 1 * 1),
+        ("visits, (SELECT avg(tier) AS tier FROM places) a WHERE age > a.tier", 4),
+        ("visits JOIN (SELECT tier, max(city) AS c FROM places GROUP BY tier) a ON a.tier = age", 4),
+        ("visits JOIN (SELECT tier, max(city) AS c FROM places GROUP BY tier) a ON a.c = visits.city", 4 * 3),
+        ("visits, (SELECT level FROM events UNION ALL SELECT tier FROM places) a", 4 * 7),
+        ("visits, (SELECT DISTINCT province FROM places) a", 4),
+        ("visits, (SELECT e.held, p.tier FROM events e, places p) a", 4 * 12),
+        ("visits, (SELECT e.held, p.tier FROM events e JOIN places p USING (city)) a", 4 * 4),
+        ("visits, (SELECT held FROM events QUALIFY row_number() OVER (ORDER BY held) <= 2) a", 4 * 2),
+        ("visits, (SELECT held FROM events QUALIFY row_number() OVER (PARTITION BY level) = 1) a", 4 * 4),
+        ("visits, (SELECT held, row_number() OVER (ORDER BY held) AS n FROM events) a WHERE n < 3", 4 * 2),
+    ],
+)  # fmt: skip
+def test_what_repeats_no_value_known_repeats_as_often_as_it_has_rows(text, most):
+    assert relation(text).max_rows == most
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["visits, places", "visits JOIN places ON TRUE", "places p, visits v", "visits LEFT JOIN places ON age > tier"],
+)
+def test_a_whole_table_meets_no_more_rows_of_a_unit_than_count(text):
+    """Whoever has more rows than `max_rows` must not make work for each of them with each row of a table."""
+    found = relation(text)
+    assert found.bounded
+    assert '(SELECT * FROM "visits" WHERE "_rn" < 4) AS t' in found.from_sql
+
+
+def test_one_row_multiplies_nothing():
+    assert not relation("visits, provinces").bounded
+    assert not relation("visits, (SELECT max(tier) AS t FROM places) a").bounded
+
+
+def test_comparing_columns_of_two_tables_stays_visible_to_the_optimizer():
+    on, where = (relation(f"visits JOIN places ON {c}") for c in ("age BETWEEN tier AND tier", "age > tier + 1"))
+    assert [r.conditions[0].startswith("TRY") for r in (on, where)] == [False, True]
+
+
+def test_a_public_table_that_nobody_has_counted_may_be_joined_where_it_is_unique():
+    uncounted = replace(FACTS, tables=(VISITS, replace(PLACES, rows=None)))
+    assert relation("visits JOIN places USING (city)", uncounted).max_rows == 4
+    for text in (
+        "visits, places",
+        "visits JOIN places ON age = tier",
+        "visits, (SELECT * FROM places UNION ALL SELECT * FROM places) a",
+    ):
+        assert "known how many rows" in refusal(lambda t=text: relation(t, uncounted), "sql.join_fan_out_unknown").say(
+            "en"
+        )
+
+
+def test_an_empty_public_table_leaves_the_bound_of_the_private_one():
+    facts = replace(FACTS, tables=(VISITS, replace(PLACES, rows=0)))
+    assert relation("visits LEFT JOIN places ON age > tier", facts).max_rows == 4
+    assert relation("visits, (SELECT * FROM places UNION ALL SELECT * FROM places) a", facts).max_rows == 4
+
+
+def test_a_table_that_is_too_large_for_one_unit_is_named():
+    def large(rows: int):
+        return replace(FACTS, tables=(VISITS, EVENTS, replace(PLACES, rows=rows)))
+
+    assert relation("visits, places", large(MAX_PAIRED_ROWS // 4)).max_rows == MAX_PAIRED_ROWS
+    problem = refusal(lambda: relation("visits, events, places p", large(MAX_PAIRED_ROWS // 4)), "sql.join_too_large")
+    assert problem.say("en").startswith(f"With the rows of p, one person may come to {4 * MAX_PAIRED_ROWS}; at most")
+    tier = "visits JOIN places ON places.tier = visits.age"
+    assert relation(tier, large(MAX_UNIT_ROWS // 4)).max_rows == MAX_UNIT_ROWS
+    refusal(lambda: relation(tier, large(MAX_UNIT_ROWS // 4 + 1)), "sql.join_too_large")
+
+
+@pytest.mark.parametrize(
     ("text", "code", "said"),
     [
         ("nothing", "sql.unknown_table", "no table nothing"),
@@ -110,12 +192,9 @@ def test_a_repeat_of_zero_still_keeps_the_rows_of_the_private_table():
         ("visits JOIN visits USING (city)", "sql.unsupported", "the name visits for two"),
         ("places", "sql.no_private_table", "uses no private table"),
         ("visits JOIN wages ON visits.person_id > wages.person_id", "sql.unit_column", "person_id identifies a person"),
-        ("visits, places", "sql.join_needs_equality", "join with places has no equality"),
-        ("visits CROSS JOIN places p", "sql.join_needs_equality", "join with p has no equality"),
-        ("visits JOIN places ON age > tier", "sql.join_needs_equality", "join with places has no equality"),
-        ("visits JOIN places ON age = 3", "sql.join_needs_equality", "join with places has no equality"),
-        ("visits JOIN places ON tier = tier", "sql.join_needs_equality", "join with places has no equality"),
-        ("visits JOIN places ON level = tier", "sql.join_fan_out_unknown", "rows of places share one value of tier"),
+        ("visits JOIN places", "sql.join_needs_condition", "JOIN with places has no condition"),
+        ("visits INNER JOIN places WHERE tier = age", "sql.join_needs_condition", "INNER JOIN with places has no condition"),
+        ("visits CROSS JOIN places ON age = tier", "sql.unsupported", "CROSS JOIN with a condition is not accepted"),
         ("visits JOIN places ON visits.city", "sql.type_mismatch", "ON does not accept text"),
         ("visits JOIN places ON visits.city = tier", "sql.type_mismatch", "= does not accept integer, text"),
         ("places LEFT JOIN visits USING (city)", "sql.join_loses_unit", "rows of places that belong to no person"),
@@ -164,7 +243,7 @@ def test_a_unit_may_not_own_too_many_rows():
     many = replace(VISITS, max_rows=MAX_UNIT_ROWS // 2)
     facts = replace(FACTS, tables=(many, *FACTS.tables[1:]))
     assert relation("visits JOIN events USING (city)", facts).max_rows == MAX_UNIT_ROWS
-    problem = refusal(lambda: relation("visits JOIN events USING (level)", facts), "sql.too_many_parts")
+    problem = refusal(lambda: relation("visits JOIN events USING (level)", facts), "sql.join_too_large")
     assert problem.params["count"] == MAX_UNIT_ROWS // 2 * 3
 
 

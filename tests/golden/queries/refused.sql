@@ -46,7 +46,12 @@ sql.private_not_on_unit | SELECT count(*) FROM visits a CROSS JOIN visits b
 sql.private_not_on_unit | SELECT count(*) FROM visits, wages
 sql.unsupported | SELECT count(*) FROM visits v RIGHT JOIN places p ON v.city = p.city
 sql.unsupported | SELECT count(*) FROM visits v FULL JOIN places p ON v.city = p.city
-sql.join_needs_equality | SELECT count(*) FROM visits v JOIN places p ON v.city <> p.city
+sql.join_needs_condition | SELECT count(*) FROM visits v JOIN places p
+sql.join_needs_condition | SELECT count(*) FROM visits v LEFT JOIN places p
+sql.join_too_large | SELECT count(*) FROM visits, events a, events b, events c, events d, events e, events f, events g
+sql.private_not_on_unit | SELECT count(*) FROM visits v, wages w, places p WHERE p.tier = v.age AND w.wage > p.tier
+sql.unsupported | SELECT count(*) FROM visits v NATURAL JOIN places p
+sql.unsupported | SELECT count(*) FROM visits v ASOF JOIN events e ON v.day >= e.held
 sql.unit_missing | SELECT count(*) FROM visits v WHERE EXISTS (SELECT 1 FROM wages w WHERE w.wage > v.age)
 sql.unsupported | SELECT count(*) FROM visits UNION ALL SELECT count(*) FROM wages
 sql.unsupported | SELECT count(*) FROM visits INTERSECT SELECT count(*) FROM wages

@@ -88,3 +88,15 @@ SELECT tier, avg(wage) FROM visits v, wages w, places p WHERE p.city = v.city AN
 SELECT count(*) FROM visits a LEFT JOIN visits b ON a.day = b.day WHERE a.person_id = b.person_id
 SELECT count(*) FROM visits v CROSS JOIN wages w WHERE v.person_id = w.person_id AND (v.urgent OR w.wage > 50000)
 SELECT count(*) FROM visits v WHERE EXISTS (SELECT 1 FROM wages w, places p WHERE w.person_id = v.person_id AND p.city = v.city AND p.population > w.wage * 10 AND p.city = '东海市')
+SELECT count(*) FROM visits v JOIN (SELECT tier, max(city) AS c FROM places GROUP BY tier) p ON p.c = v.city
+SELECT count(*) FROM visits v JOIN (SELECT city, kind FROM events WHERE level = 1) e USING (city)
+SELECT count(*) FROM visits v JOIN (SELECT city FROM events UNION ALL SELECT city FROM places) e USING (city)
+SELECT count(*), sum(v.age) FROM visits v, (SELECT avg(population) AS m, max(tier) AS t FROM places) a WHERE v.stock < a.m AND v.age > a.t
+SELECT count(*) FROM visits v, (SELECT held FROM events QUALIFY row_number() OVER (ORDER BY held) <= 2) e WHERE v.day > e.held
+SELECT count(*) FROM visits v, (SELECT held, row_number() OVER (ORDER BY held DESC) AS n FROM events) e WHERE e.n < 3 AND v.day > e.held
+SELECT count(*) FROM visits v, (SELECT a.held AS h, b.tier AS t FROM events a, places b WHERE b.tier > a.level) e WHERE v.day > e.h
+SELECT k, count(*) FROM (SELECT person_id, count(*) AS k FROM visits v, events e WHERE v.day < e.held GROUP BY person_id) p GROUP BY k HAVING count(*) > 0
+SELECT count(*) FROM (SELECT v.person_id, v.age, p.tier FROM visits v CROSS JOIN places p) x JOIN wages w ON w.person_id = x.person_id AND w.wage > x.tier
+SELECT tier, avg(n) FROM (SELECT v.person_id, p.tier, count(*) AS n FROM visits v JOIN places p ON v.age > p.tier GROUP BY v.person_id, p.tier) x GROUP BY tier HAVING avg(n) > 0
+SELECT count(*) FROM (SELECT person_id, held, row_number() OVER (PARTITION BY person_id ORDER BY held DESC, day, seen, amount, score, age) AS n FROM visits v JOIN events e ON e.held > v.day) x WHERE n <= 2
+SELECT count(DISTINCT person_id) FROM visits v WHERE EXISTS (SELECT 1 FROM events e, places p WHERE e.held > v.day AND p.tier < v.level)

@@ -140,6 +140,25 @@ SELECT count(*) FROM places p LEFT JOIN provinces q USING ("省份") JOIN visits
 SELECT count(*) FROM visits v JOIN places p ON v.city = p.city AND p.population > 1000000 AND v.urgent
 SELECT count(*) FROM visits v JOIN places p ON (v.city = p.city AND (p.tier = 2 OR v.age > 50))
 SELECT count(*) FROM visits v JOIN hints h ON v.dept = h.dept
+SELECT count(*), count(DISTINCT person_id) FROM visits, places
+SELECT tier, count(*), sum(age) FROM visits CROSS JOIN places GROUP BY tier
+SELECT kind, count(*) FROM visits v, events e WHERE v.day > e.held GROUP BY kind
+SELECT count(*) FROM visits v JOIN places p ON v.city <> p.city
+SELECT count(*) FROM visits v JOIN places p ON v.age > p.tier AND v.level < p.tier
+SELECT kind, count(*), sum(v.amount) FROM visits v JOIN events e ON v.day BETWEEN e.held AND e.held + 60 GROUP BY kind
+SELECT e.kind, count(*) FROM visits v JOIN events e ON v.day BETWEEN e.held AND date_add(e.held, INTERVAL 3 MONTH) AND v.level = e.level GROUP BY 1
+SELECT count(*), count(kind) FROM visits v LEFT JOIN events e ON e.held < v.day AND e.level > v.level
+SELECT count(*), count(p.city) FROM visits v LEFT JOIN places p ON TRUE
+SELECT count(*), count(p.city) FROM visits v LEFT JOIN places p ON p.tier > v.level OR v.urgent
+SELECT count(*) FROM visits v JOIN places p ON p.tier = v.level
+SELECT count(*), count(v.level) FROM visits v JOIN places p ON p.tier IS NOT DISTINCT FROM nullif(v.level, 1)
+SELECT motto, count(*) FROM visits v JOIN places p USING (city) JOIN provinces q ON q.motto > p."省份" GROUP BY motto HAVING count(*) > 0
+SELECT count(*) FROM visits v JOIN provinces q ON q.motto <> v.city
+SELECT count(*) FROM visits v JOIN places p ON upper(p.city) = v.city
+SELECT count(*) FROM visits v JOIN places p ON v.city = p.city OR v.age > 90
+SELECT a.kind, b.kind, count(*) FROM visits v JOIN events a ON a.city = v.city JOIN events b ON b.held > a.held GROUP BY a.kind, b.kind
+SELECT count(*) FROM places p, provinces q, visits v WHERE p.city = v.city AND q.tax > 0.1
+SELECT count(*), avg(age) FROM events e CROSS JOIN visits v WHERE e.held = v.day OR e.level = v.level
 SELECT avg(wage), count(*), count(DISTINCT person_id) FROM wages
 SELECT wage > 50000 AS rich, count(*) FROM wages GROUP BY rich
 SELECT dept, count(*) AS n, rank() OVER (ORDER BY count(*) DESC) AS r FROM visits GROUP BY dept
