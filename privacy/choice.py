@@ -87,8 +87,7 @@ def chosen(
     shares = np.array([float(s.share / whole) for s in statistics])
     declared = np.array([math.sqrt(s.bound_squared) / s.up for s in statistics])
     steps = 1 + math.ceil(2 * math.log2(max_rows))  # candidates 1, …, the most rows and a little more
-    bounds = (np.minimum(math.sqrt(2) ** i * np.array(proportions), declared) for i in range(steps))
-    above = [np.count_nonzero(lengths[:, 1:] @ (shares / b**2) > WITHIN) for b in bounds]
+    above = _longer(lengths[:, 1:], shares, np.array(proportions), declared, steps)
     share = float(whole / len(statistics))
     worth = cells / math.sqrt(2 * share * float(rho)) + SAFETY * scale
     target = math.floor(min(worth, units / 3))
@@ -114,6 +113,29 @@ def _proportion(s: Statistic, rows: Lengths, squares: Lengths, rho: Fraction, dr
     step = math.ceil(GRAIN * CAUTION_DOWN * noise_scale(3, s.ratio_share * rho))
     scores = [-GRAIN * abs(int(n) - present) - i * step for i, n in enumerate(around)]
     return float(s.reach * math.sqrt(2) ** -draws.highest(scores, 3 * GRAIN, s.ratio_share))
+
+
+def _longer(
+    squares: Lengths, shares: Lengths, proportions: Lengths, declared: Lengths, steps: int
+) -> NDArray[np.int64]:
+    """How many units are above t = 1, sqrt(2), 2, … (`steps` of them).
+
+    Where t·p_j has reached B_j for some j, what these add stands still while the rest shrinks with t²: one count serves all t
+    up to the next that is reached. Who is not above t is not above what follows.
+    """
+    found = np.zeros(steps, np.int64)
+    reached = np.array([math.sqrt(2) ** i * proportions >= declared for i in range(steps)])
+    start = 0
+    while start < steps:
+        still = reached[start]
+        end = start + int((reached[start:] == still).all(axis=1).sum())
+        weights = shares / np.where(still, declared, proportions) ** 2
+        room = WITHIN - squares @ np.where(still, weights, 0)
+        least = squares @ np.where(still, 0, weights) / np.where(room > 0, room, 1.0)
+        least[room <= 0] = 2.0 ** (steps + 1)
+        found[start:end] = _above(least, steps, first=1.0)[start:end]
+        squares, start = squares[least > 2.0 ** (end - 1)], end
+    return found
 
 
 def _above(squares: Lengths, steps: int, *, first: float) -> NDArray[np.int64]:

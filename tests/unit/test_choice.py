@@ -9,11 +9,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from privacy import choice
 from privacy.choice import COUNTED, GRAIN, SAFETY, chosen, noise_scale
-from privacy.sql.bound import CHOOSE_FROM
+from privacy.sql.bound import CHOOSE_FROM, WITHIN
 from privacy.sql.plan import Plan
 from tests.fakes.ward import FACTS, plan
 
@@ -155,3 +156,19 @@ def test_few_rows_a_unit_leave_the_declared_bounds():
     few = replace(FACTS, tables=tuple(replace(t, max_rows=CHOOSE_FROM - 1) if t.unit else t for t in FACTS.tables))
     assert plan("SELECT count(*) FROM visits", few).length_share == 0
     assert ROWS_ALONE.length_share > 0
+
+
+@quick
+@given(data=st.data(), names=st.integers(1, 3), units=st.integers(0, 30))
+def test_who_is_above_a_length_is_who_the_bounds_would_cut(data: st.DataObject, names: int, units: int) -> None:
+    """Counted for all lengths at once, and one by one with the bounds that each would give."""
+    numbers = st.floats(1e-3, 1e6)
+    squares = np.array([[data.draw(numbers) for _ in range(names)] for _ in range(units)]).reshape(units, names)
+    proportions = np.array([data.draw(st.sampled_from([0.25, 1.0, 30.0])) for _ in range(names)])
+    declared = proportions * np.array([data.draw(st.sampled_from([0.5, 1.0, 3.0, 1e4])) for _ in range(names)])
+    shares = np.full(names, 1 / names)
+    bounds = [np.minimum(math.sqrt(2) ** i * proportions, declared) for i in range(20)]
+    sums = [squares @ (shares / b**2) / WITHIN for b in bounds]
+    assume(not any(np.any(np.abs(s - 1) < 1e-9) for s in sums))
+    found = choice._longer(squares, shares, proportions, declared, 20)
+    assert found.tolist() == [int(np.count_nonzero(s > 1)) for s in sums]
