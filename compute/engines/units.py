@@ -100,14 +100,34 @@ class SqlUnits:
     def totals(self, statistics: Sequence[Statistic], cells: Sequence[Cell]) -> list[NDArray[np.int64]]:
         """Totals, each unit scaled to its bound."""
         self._show(cells)
-        totals = np.zeros((len(cells), len(statistics)), np.int64)
-        width = len(self._plan.keys)
+        counted = [s for s in statistics if s.aggregate not in (Aggregate.QUANTILE, Aggregate.DISTINCT)]
+        totals = np.zeros((len(cells), len(counted)), np.int64)
+        for at, values in (
+            self._located(reference.totals_sql(self._plan, statistics, counted), cells) if counted else ()
+        ):
+            totals[at] = values
+        found = dict(zip((s.name for s in counted), np.ascontiguousarray(totals.T), strict=True))
+        return [found[s.name] if s.name in found else self._binned(statistics, s, cells) for s in statistics]
+
+    def _binned(self, statistics: Sequence[Statistic], s: Statistic, cells: Sequence[Cell]) -> NDArray[np.int64]:
+        """The bins of a quantile, or the number of different values, of each cell."""
+        if s.order is None:
+            totals = np.zeros(len(cells), np.int64)
+            for at, (total,) in self._located(reference.distinct_sql(self._plan, statistics, s), cells):
+                totals[at] = total
+            return totals
+        bins = np.zeros((len(cells), s.order.bins), np.int64)
+        for at, (place, total) in self._located(reference.bins_sql(self._plan, statistics, s), cells):
+            bins[at, place] = total
+        return bins
+
+    def _located(self, sql: str, cells: Sequence[Cell]) -> Iterator[tuple[int, tuple[Any, ...]]]:
+        """The rows of a text that begins with a cell: the cell's place, and what follows it."""
         place = self._places(cells)
-        for row in self._run(reference.totals_sql(self._plan, statistics)).fetchall():
+        for row in self._run(sql).fetchall():
             at, values = place(row)
             if at is not None:
-                totals[at] = row[values:]
-        return list(totals.T) if width or cells else []
+                yield at, row[values:]
 
     def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
         self._deadline.require()

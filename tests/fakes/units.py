@@ -15,7 +15,7 @@ from privacy.sql.reference import factors
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """`cells` hold the keys, then one integer for each statistic of the plan, weights included."""
+    """`cells` hold the keys, then for each statistic of the plan, weights included, an integer or the integers of its bins."""
 
     plan: Plan
     cells: Sequence[Cell]
@@ -32,9 +32,10 @@ class Given:
     def totals(self, statistics: Sequence[Statistic], cells: Sequence[Cell]) -> list[NDArray[np.int64]]:
         width = len(self.plan.keys)
         known = {c[:width]: c[width:] for c in self.cells}
-        places = [i for i, s in enumerate(self.plan.statistics) if s.aggregate is not Aggregate.WEIGHT]
-        nothing = (0,) * len(self.plan.statistics)
-        return [np.array([known.get(tuple(c), nothing)[i] for c in cells], np.int64) for i in places]
+        places = [(i, s) for i, s in enumerate(self.plan.statistics) if s.aggregate is not Aggregate.WEIGHT]
+        nothing = [(0,) * s.order.bins if s.order else 0 for s in self.plan.statistics]
+        found = [np.array([known.get(tuple(c), nothing)[i] for c in cells], np.int64) for i, _ in places]
+        return [t.reshape(-1, s.order.bins) if s.order else t for t, (_, s) in zip(found, places, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
