@@ -216,10 +216,8 @@ class _Draws:
 
     def highest(self, scores: Sequence[int], sensitivity: int, share: Fraction) -> int:
         """Report noisy max."""
-        space = dp.vector_domain(dp.atom_domain(T="i64")), dp.linf_distance(T="i64")
-        noise = choice.noise_scale(sensitivity, share * self.rho)
-        mechanism = dp.m.make_noisy_max(*space, output_measure=dp.zero_concentrated_divergence(), scale=noise)
-        self._confirm(mechanism.map(sensitivity), share)
+        mechanism, price = _noisy_max(choice.noise_scale(sensitivity, share * self.rho), sensitivity)
+        self._confirm(price, share)
         return int(mechanism(list(scores)))
 
     def count(self, exact: int, share: Fraction) -> int:
@@ -232,6 +230,14 @@ class _Draws:
     def _confirm(self, price: float, share: Fraction) -> None:
         if Fraction(price) > share * self.rho:
             raise Fault(private="OpenDP prices a choice above its share")
+
+
+@lru_cache(maxsize=256)
+def _noisy_max(noise: float, sensitivity: int) -> tuple[dp.Measurement, float]:
+    """The draw and its price: quantiles of many cells ask for the same."""
+    space = dp.vector_domain(dp.atom_domain(T="i64")), dp.linf_distance(T="i64")
+    mechanism = dp.m.make_noisy_max(*space, output_measure=dp.zero_concentrated_divergence(), scale=noise)
+    return mechanism, mechanism.map(sensitivity)
 
 
 def add_noise(

@@ -21,7 +21,8 @@ at most α·rho for each pair of neighbours, whoever u is: rho-zCDP. OpenDP is a
 
 Interval. Four fifths of the share draw the value, a tenth each a bin `REACH` scales of its own noise below the target and above.
 Between these ranks the values are taken to lie evenly; `WIDTH` scales of the value's noise on this slope are the interval. Two
-more candidates are the ends of the range themselves, which win where there are not so many rows: then the interval ends there.
+more candidates are the ends of the range themselves, which win where there are not so many rows (by `EASE` scales more, a
+constant): then the interval ends there, and goes as far as the drawn bin on the other side.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from privacy.sql.plan import Order, Statistic
 #: The parts of a quantile's share that draw the value, and each end of its interval.
 VALUE, END = Fraction(4, 5), Fraction(1, 10)
 #: How far from the target the ends are drawn, and how wide the interval is: in scales of the noise of either.
-REACH, WIDTH = 5, Fraction(33, 10)
+REACH, WIDTH, EASE = 4, 3.3, 3
 #: With so many scales between MIN or MAX and the end of the data, a bin without data is drawn once in twenty times at most.
 BEYOND = 20
 #: Scores are kept within this. The best one is near 0, and noise is far smaller: what is cut was never drawn.
@@ -72,16 +73,16 @@ def rows_beyond(statistic: Statistic, rho: Fraction) -> float | None:
 def drawn(statistic: Statistic, order: Order, totals: NDArray[np.int64], rho: Fraction, draws: Draws) -> list[Picked]:
     """The quantile of each cell. `totals` has shape (cells, bins); `rho` is that of the whole question."""
     change = sensitivity(statistic, order)
-    reach = math.ceil(REACH * noise_scale(change, END * statistic.share * rho))
+    noise = math.ceil(noise_scale(change, END * statistic.share * rho))
     beyond = _beyond(statistic, order, rho) if order.is_extreme else 0
     found = []
     for rows in totals:
         bins = rows.astype(object)
         target = _target(order, int(bins.sum()), beyond)
-        place = draws.highest(_scores(order, bins, target)[1:-1], change, VALUE * statistic.share)
+        place = draws.highest(_scores(order, bins, target), change, VALUE * statistic.share)
         ends = [
-            draws.highest(_scores(order, bins, target + away), change, END * statistic.share) - 1
-            for away in (-reach, reach)
+            draws.highest(_with_ends(order, bins, target + away, EASE * noise), change, END * statistic.share) - 1
+            for away in (-REACH * noise, REACH * noise)
         ]
         found.append(_picked(order, place, *ends))
     return found
@@ -106,21 +107,29 @@ def _target(order: Order, rows: int, beyond: int) -> int:
 
 
 def _scores(order: Order, rows: NDArray[np.object_], target: int) -> list[int]:
-    """The low end of the range, every bin, the high end: how near each is to the target, in rows times q."""
+    """How near each bin is to the target, in rows times q."""
     q = order.level.denominator
     upto = q * np.cumsum(rows)
-    below = upto - q * rows
-    depths = np.minimum(target - below, upto - target)
-    both = [-target, *depths.tolist(), target - int(upto[-1])]
-    return [max(-FARTHEST, min(FARTHEST, s)) for s in both]
+    scores: list[int] = np.minimum(target - upto + q * rows, upto - target).clip(-FARTHEST, FARTHEST).tolist()
+    return scores
+
+
+def _with_ends(order: Order, rows: NDArray[np.object_], target: int, ease: int) -> list[int]:
+    """The same with the low end of the range before the bins, and the high end behind them."""
+    all_rows = order.level.denominator * int(rows.sum())
+    low, high = (max(-FARTHEST, min(FARTHEST, s + ease)) for s in (-target, target - all_rows))
+    return [low, *_scores(order, rows, target), high]
 
 
 def _picked(order: Order, place: int, below: int, above: int) -> Picked:
     """The value and its interval; `below` -1 and `above` `order.bins` are the ends of the range."""
     under, over = max(0, place - below), max(0, above - place)
-    scale = float(WIDTH) / REACH * math.sqrt(END / VALUE)
-    # A slope on one side is drawn twice as roughly as on both, but may truly differ: half of each.
-    low, high = (scale * (own + (under + over) / 2) / 2 for own in (under, over))
-    lowest = 0 if below < 0 else max(0, math.floor(place - low))
-    highest = order.bins - 1 if above >= order.bins else min(order.bins - 1, math.ceil(place + high))
-    return Picked(value=order.middle(place), low=order.ends(lowest, lowest)[0], high=order.ends(highest, highest)[1])
+    few = (below < 0 and order.level > 0) or (above >= order.bins and order.level < 1)
+    if not few:
+        scale = WIDTH / REACH * math.sqrt(END / VALUE)
+        # A slope on one side is drawn more roughly than one over both, but may truly differ: half of each.
+        under, over = (math.ceil(scale * (own + (under + over) / 2) / 2) for own in (under, over))
+    lowest = 0 if below < 0 else max(0, place - under)
+    highest = order.bins - 1 if above >= order.bins else min(order.bins - 1, place + over)
+    low, high = order.ends(lowest, highest)
+    return Picked(value=order.middle(place), low=low, high=high)

@@ -56,8 +56,8 @@ SLACK = 1 + 2.0**-26
 SHRINK = 1 - 2.0**-40
 #: All cells of all quantiles of a question have so many bins together: each is read, weighed and drawn over. A cell has at
 #: least and at most so many; with private keys so many, and fewer keys are shown (`most_keys`).
-MAX_BINS = 2**20
-FEWEST_BINS, MOST_BINS, BINS_OF_A_KEY = 64, 4096, 1024
+MAX_BINS = 2**19
+FEWEST_BINS, MOST_BINS, BINS_OF_A_KEY = 64, 4096, 512
 #: Facts that let a unit own so many rows say little about what a usual one owns: the question chooses its own bounds.
 CHOOSE_FROM = 32
 #: Of rho: for selecting private keys; and of what is left, for the length of a usual unit and the proportions of its vectors.
