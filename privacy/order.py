@@ -62,12 +62,12 @@ def sensitivity(statistic: Statistic, order: Order) -> int:
     return max(1, math.ceil(_weight(order) * math.sqrt(statistic.bound_squared) * SLACK))
 
 
-def rows_beyond(statistic: Statistic, rho: Fraction) -> float | None:
-    """How many rows lie beyond a MIN or MAX, or half of them where there are fewer than twice as many; else None."""
+def rows_beyond(statistic: Statistic, rho: Fraction) -> int | None:
+    """About how many rows lie beyond a MIN or MAX, rounded up; in a cell of fewer than twice as many, half of its rows."""
     order = statistic.order
     if order is None or not order.is_extreme:
         return None
-    return _beyond(statistic, order, rho) / statistic.up
+    return math.ceil(Fraction(_beyond(statistic, order, rho), statistic.up))
 
 
 def drawn(statistic: Statistic, order: Order, totals: NDArray[np.int64], rho: Fraction, draws: Draws) -> list[Picked]:
