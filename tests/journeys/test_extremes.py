@@ -14,7 +14,7 @@ from sandbox.journeys.accuracy import AccuracyUnpredictable
 from sandbox.journeys.ask import preview
 from sandbox.journeys.offer import Wish
 from sandbox.journeys.released import Released
-from tests.fakes.furnished import DATASET, Holding, open_scene
+from tests.fakes.asking import DATASET, Holding, open_scene
 
 LOGS = TableFacts(
     name="logs",
@@ -40,11 +40,8 @@ def test_a_maximum_is_called_a_private_quantile_with_so_many_rows_beyond(tmp_pat
     assert "nobody's own value" in note
     assert any("MAX(spent)" in n and "极端分位数" in n for n in told["zh-CN"].notes)
     assert not any("MEDIAN" in n for n in told["en"].notes)
-    assert [(c.plus_minus is None, c.noise is None) for c in told["en"].columns[1:]] == [
-        (True, True),
-        (True, True),
-        (False, False),
-    ]
+    assert [c.plus_minus is None for c in told["en"].columns[1:]] == [True, True, False]
+    assert [c.noise is None for c in told["en"].columns[1:]] == [True, True, False]
     asked = scene.ask(ASKED, epsilon=1.0)
     scene.work()
     stored = scene.read(asked).answer
