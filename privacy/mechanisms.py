@@ -10,6 +10,8 @@ there; OpenDP's own privacy map is asked whether a vector of length B_j alone co
 refused if it says more. Weights, proportions and lengths pay their own shares; all shares add up to 1 (adaptive composition:
 Bun & Steinke 2016, Lemma 2.3).
 
+Quantiles are drawn by report noisy max over scores of their bins (`privacy.order`), after OpenDP confirmed that price too.
+
 Private keys. Let D' be D and one unit more. Keys that have weight in D' and none in D are that unit's alone, m <= max_keys of
 them, each with weight at most 2^20/sqrt(m). Such a key is shown only if weight + noise >= T. By a union bound and the tail of
 the discrete Gaussian, P[X >= x] <= P[N(0, sigma²) >= x - 1] for integers x (Canonne et al. 2020, Proposition 25), one of them is
@@ -38,12 +40,12 @@ import numpy as np
 import opendp.prelude as dp
 from numpy.typing import NDArray
 
-from privacy import choice
+from privacy import choice, order
 from privacy.errors import Fault
 from privacy.facts import Kind
 from privacy.loss import Loss
-from privacy.sql.bound import MAX_CELLS, SLACK, WEIGHT_ONE
-from privacy.sql.plan import TYPES, Aggregate, Average, Cell, Finish, Output, Plan, SmallTable, Statistic, Units
+from privacy.sql.bound import SLACK, WEIGHT_ONE, most_keys
+from privacy.sql.plan import TYPES, Aggregate, Average, Cell, Finish, Order, Output, Plan, SmallTable, Statistic, Units
 
 dp.enable_features("contrib")
 
@@ -58,6 +60,7 @@ NOISE_KIND = "discrete_gaussian"
 Shown = str | int | float | bool | date | datetime | None
 Interval = tuple[float, float]
 Integers = NDArray[np.int64]
+Drawn = int | order.Picked | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +73,7 @@ class Noise:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """One column of an answer; `noise` is None for keys and for columns derived from several statistics."""
+    """One column of an answer; `noise` is None for keys, quantiles and columns derived from several statistics."""
 
     name: str
     kind: Kind
@@ -110,16 +113,16 @@ class PlusMinus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoisyCells:
-    """Cells that may be shown: keys, and each statistic as noisy lattice integers (None where withheld)."""
+    """Cells that may be shown: keys, and each statistic as a noisy lattice integer or a drawn quantile (None where withheld)."""
 
     keys: list[Cell]
-    values: list[tuple[int | None, ...]]
+    values: list[tuple[Drawn, ...]]
     suppressed: int
     threshold: float | None
 
 
 def scale(statistic: Statistic, loss: Loss) -> float:
-    """Sigma in lattice units, rounded up: B (1 + 2^-26) / sqrt(2 · share · rho)."""
+    """Sigma in lattice units, rounded up: B (1 + 2^-26) / sqrt(2 · share · rho). A quantile's is that of its rows."""
     rho = loss.rho_fraction * statistic.share
     if rho <= 0:
         raise Fault(private="a question was priced at rho 0")
@@ -147,7 +150,7 @@ def preview(plan: Plan, loss: Loss, *, rows: int = 1_000) -> tuple[PlusMinus, ..
 def _plus_minus(output: Output, by_name: Mapping[str, Statistic], loss: Loss, rows: int, *, chooses: bool) -> PlusMinus:
     if chooses:
         return PlusMinus(name=output.name, half_width=None)
-    if output.statistic is not None:
+    if output.statistic is not None and by_name[output.statistic].order is None:
         return PlusMinus(name=output.name, half_width=half_width(by_name[output.statistic], loss))
     if output.average is not None:
         total, count = (value_scale(by_name[n], loss) for n in (output.average.total, output.average.rows))
@@ -174,7 +177,7 @@ def noisy_cells(plan: Plan, units: Units, loss: Loss) -> tuple[Plan, NoisyCells]
 def _selected(plan: Plan, units: Units, loss: Loss) -> tuple[list[Cell], float | None]:
     """The cells of the answer: the grid of public keys, or the private keys whose noisy weight reaches the threshold.
 
-    Of more than `MAX_CELLS` such keys those with the greatest noisy weights are shown, which costs nothing further.
+    Of more than `most_keys` those with the greatest noisy weights are shown, which costs nothing further.
     """
     weights = plan.weights
     if weights is None:
@@ -183,7 +186,7 @@ def _selected(plan: Plan, units: Units, loss: Loss) -> tuple[list[Cell], float |
     keys, exact = units.weights()
     noisy = _draw(weights, exact, loss)
     passed = [i for i, weight in enumerate(noisy) if weight >= limit]
-    shown = sorted(sorted(passed, key=lambda i: -noisy[i])[:MAX_CELLS])
+    shown = sorted(sorted(passed, key=lambda i: -noisy[i])[: most_keys(plan.measured)])
     return [keys[i] for i in shown], limit
 
 
@@ -213,10 +216,8 @@ class _Draws:
 
     def highest(self, scores: Sequence[int], sensitivity: int, share: Fraction) -> int:
         """Report noisy max."""
-        space = dp.vector_domain(dp.atom_domain(T="i64")), dp.linf_distance(T="i64")
-        noise = choice.noise_scale(sensitivity, share * self.rho)
-        mechanism = dp.m.make_noisy_max(*space, output_measure=dp.zero_concentrated_divergence(), scale=noise)
-        self._confirm(mechanism.map(sensitivity), share)
+        mechanism, price = _noisy_max(choice.noise_scale(sensitivity, share * self.rho), sensitivity)
+        self._confirm(price, share)
         return int(mechanism(list(scores)))
 
     def count(self, exact: int, share: Fraction) -> int:
@@ -231,18 +232,31 @@ class _Draws:
             raise Fault(private="OpenDP prices a choice above its share")
 
 
+@lru_cache(maxsize=256)
+def _noisy_max(noise: float, sensitivity: int) -> tuple[dp.Measurement, float]:
+    """The draw and its price: quantiles of many cells ask for the same."""
+    space = dp.vector_domain(dp.atom_domain(T="i64")), dp.linf_distance(T="i64")
+    mechanism = dp.m.make_noisy_max(*space, output_measure=dp.zero_concentrated_divergence(), scale=noise)
+    return mechanism, mechanism.map(sensitivity)
+
+
 def add_noise(
     plan: Plan, cells: Sequence[Cell], totals: Sequence[Integers], loss: Loss, limit: float | None = None
 ) -> NoisyCells:
     """Draw the noise of every cell that is shown, and apply the minimum of units. `totals` are those of `plan.measured`."""
-    if any(t.dtype != np.int64 or t.shape != (len(cells),) for t in totals):
+    pairs = list(zip(plan.measured, totals, strict=True))
+    if any(t.dtype != np.int64 or t.shape != (len(cells), *([s.order.bins] if s.order else [])) for s, t in pairs):
         raise Fault(private="the engine returned totals that are not one integer a cell")
-    drawn = iter(_draw(s, t, loss) for s, t in zip(plan.measured, totals, strict=True))
+    drawn = iter(_quantiles(s, s.order, t, loss) if s.order else _draw(s, t, loss) for s, t in pairs)
     columns = [[0] * len(cells) if s.aggregate is Aggregate.WEIGHT else next(drawn) for s in plan.statistics]
     return _withhold(plan, list(cells), columns, limit)
 
 
-def _draw(statistic: Statistic, exact: Integers, loss: Loss) -> list[int]:
+def _quantiles(statistic: Statistic, wanted: Order, totals: Integers, loss: Loss) -> Sequence[Drawn]:
+    return order.drawn(statistic, wanted, totals, loss.rho_fraction, _Draws(loss.rho_fraction))
+
+
+def _draw(statistic: Statistic, exact: Integers, loss: Loss) -> Sequence[int]:
     """Exact integers plus discrete Gaussian noise, after OpenDP confirmed the price.
 
     The noise of each coordinate is independent: long vectors are drawn in pieces side by side at the price of the whole.
@@ -261,14 +275,14 @@ def _draw(statistic: Statistic, exact: Integers, loss: Loss) -> list[int]:
         return [n for piece in drawers.map(mechanism, pieces) for n in piece]
 
 
-def _withhold(plan: Plan, keys: list[Cell], columns: list[list[int]], limit: float | None) -> NoisyCells:
+def _withhold(plan: Plan, keys: list[Cell], columns: Sequence[Sequence[Drawn]], limit: float | None) -> NoisyCells:
     """Apply the minimum of units to noisy counts: private keys vanish, public ones lose their values."""
-    values: list[tuple[int | None, ...]] = list(zip(*columns, strict=True))
+    values: list[tuple[Drawn, ...]] = list(zip(*columns, strict=True))
     if plan.min_units <= 0:
         return NoisyCells(keys=keys, values=values, suppressed=0, threshold=limit)
     place = next(i for i, s in enumerate(plan.statistics) if s.aggregate is Aggregate.UNITS)
     least = Fraction(plan.min_units) / plan.statistics[place].step
-    enough = [units >= least for units in columns[place]]
+    enough = [isinstance(units, int) and units >= least for units in columns[place]]
     if plan.selects_keys:
         kept = [i for i, ok in enumerate(enough) if ok]
         return NoisyCells(keys=[keys[i] for i in kept], values=[values[i] for i in kept], suppressed=0, threshold=limit)
@@ -315,6 +329,7 @@ def assemble(plan: Plan, noisy: NoisyCells, loss: Loss, finish: Finish) -> Answe
     ends = _Ends(
         spread=_spread(plan, table, loss, finish) if plan.spread_sql else {},
         noisy={row[0]: dict(zip((n for n, _ in table.columns), row, strict=True)) for row in table.rows},
+        picked={i: _picked(plan, values) for i, values in enumerate(noisy.values)},
         sigma={s.name: value_scale(s, loss) for s in plan.statistics},
         halves={s.name: half_width(s, loss) for s in plan.statistics},
     )
@@ -330,14 +345,39 @@ def assemble(plan: Plan, noisy: NoisyCells, loss: Loss, finish: Finish) -> Answe
 
 
 def _noisy_table(plan: Plan, noisy: NoisyCells) -> SmallTable:
-    rounding = [(int(s.round_to / s.step), s.round_to) for s in plan.statistics]
+    """cell, the keys, the statistics, and of each quantile how far it may be off (as a standard deviation)."""
+    steps = [(1, s.order.step) if s.order else (s.up, s.round_to) for s in plan.statistics]
+    quantiles = [s for s in plan.statistics if s.order]
     rows = [
-        (i, *key, *(_published(n, *r) for n, r in zip(values, rounding, strict=True)))
+        (
+            i,
+            *key,
+            *(
+                _published(n.value if isinstance(n, order.Picked) else n, *r)
+                for n, r in zip(values, steps, strict=True)
+            ),
+            *(_off(_picked(plan, values).get(s.name)) for s in quantiles),
+        )
         for i, (key, values) in enumerate(zip(noisy.keys, noisy.values, strict=True))
     ]
     types = [("cell", "BIGINT"), *((k.name, TYPES[k.kind]) for k in plan.keys)]
-    types += [(s.name, _value_type(s.round_to)) for s in plan.statistics]
+    types += [(s.name, _value_type(step)) for s, (_, step) in zip(plan.statistics, steps, strict=True)]
+    types += [(s.order_scale, "DOUBLE") for s in quantiles]
     return SmallTable(columns=tuple(types), rows=rows)
+
+
+def _picked(plan: Plan, values: Sequence[Drawn]) -> dict[str, Interval]:
+    """The intervals of a cell's quantiles, by statistic."""
+    pairs = zip(plan.statistics, values, strict=True)
+    return {
+        s.name: (float(v.low * s.order.step), float(v.high * s.order.step))
+        for s, v in pairs
+        if isinstance(v, order.Picked) and s.order is not None
+    }
+
+
+def _off(interval: Interval | None) -> float | None:
+    return None if interval is None else (interval[1] - interval[0]) / 2 / Z95
 
 
 def _value_type(round_to: Fraction) -> str:
@@ -383,17 +423,21 @@ def _normals(names: tuple[str, ...], draws: int) -> SmallTable:
 
 def _column(output: Output, by_name: Mapping[str, Statistic], loss: Loss) -> Column:
     noise = None
-    if output.statistic is not None:
+    if output.statistic is not None and by_name[output.statistic].order is None:
         noise = Noise(kind=NOISE_KIND, scale=value_scale(by_name[output.statistic], loss))
     return Column(name=output.name, kind=output.kind, is_key=output.is_key, noise=noise)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Ends:
-    """What intervals are made of: by cell, the middle 95 % of redrawn columns and the noisy values; by statistic, the noise."""
+    """What intervals are made of.
+
+    By cell the middle 95 % of redrawn columns, the noisy values and the intervals of quantiles; by statistic the noise.
+    """
 
     spread: Mapping[object, list[Interval | None]]
     noisy: Mapping[object, Mapping[str, object]]
+    picked: Mapping[object, Mapping[str, Interval]]
     sigma: Mapping[str, float]
     halves: Mapping[str, float]
 
@@ -406,7 +450,8 @@ def _intervals(plan: Plan, row: Cell, ends: _Ends) -> tuple[Interval | None, ...
         interval = next(derived, None) if output.is_redrawn else None
         if output.statistic is not None and isinstance(shown, int | float):
             half = ends.halves[output.statistic]
-            interval = (float(shown) - half, float(shown) + half)
+            own = (float(shown) - half, float(shown) + half)
+            interval = ends.picked.get(row[0], {}).get(output.statistic, own)
         if output.average is not None:
             interval = _mean_interval(output.average, ends.noisy.get(row[0], {}), ends.sigma)
         found.append(None if shown is None or interval is None else (_tidy(interval[0]), _tidy(interval[1])))

@@ -75,6 +75,35 @@ def gather(unit, code, place, state, owner, cell, count, slot):  # type: ignore[
 
 
 @_compiled
+def locate(code, number, codes, width, bins, placed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """code · bins + the bin of each row's number, `width` numbers a bin; codes · bins for a row without a number or a code.
+
+    The quotient of numbers below 2^51 by way of doubles is exact: half a number away from the next whole one.
+    """
+    for i in range(code.shape[0]):
+        n, c = np.int64(number[i]), np.int64(code[i])
+        at = min(np.int64((n + 0.5) / width), bins - 1)
+        placed[i] = codes * bins if (n < 0) | (c >= codes) else c * bins + at
+
+
+@_compiled
+def held(sums, slot, number):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The rows of each slot that have a number."""
+    for i in range(slot.shape[0]):
+        sums[slot[i]] += np.int64(number[i] >= 0)
+
+
+@_compiled
+def fresh(sums, slot, fine, cell, most, following):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """How many fine slots begin in each slot, those of code `most` not counted; `following` is the first that has not begun."""
+    for i in range(slot.shape[0]):
+        f = np.int64(fine[i])
+        sums[slot[i]] += np.int64((f >= following) & (cell[f] != most))
+        following = max(following, f + 1)
+    return following
+
+
+@_compiled
 def add_values(sums, slot, values):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """The value of each row, to the sum of its slot."""
     for i in range(slot.shape[0]):
@@ -116,8 +145,8 @@ def squares(owner, vectors, which, found):  # type: ignore[no-untyped-def]  # no
 
 
 @_compiled
-def settle(owner, cell, index, vectors, which, weight, up, gain, totals):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Add the units' vectors to `totals`, each scaled to its bound; `index` has a code's place, `gain` starts at 0."""
+def gains(owner, vectors, which, weight, gain):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The factor that keeps each unit within its bound, to `gain`, which starts at 0."""
     for j in range(which.shape[0]):
         v, w = vectors[which[j]], weight[j]
         for s in range(owner.shape[0]):
@@ -125,10 +154,24 @@ def settle(owner, cell, index, vectors, which, weight, up, gain, totals):  # typ
             gain[owner[s]] += w * (x * x)
     for u in range(gain.shape[0]):
         gain[u] = 1.0 if gain[u] <= WITHIN else SHRINK / np.sqrt(gain[u])
+
+
+@_compiled
+def settle(owner, cell, index, vectors, which, up, gain, totals):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Add the units' vectors to `totals`, each times its gain; `index` has a code's place."""
     for j in range(which.shape[0]):
         v, t, w = vectors[which[j]], totals[j], up[j]
         for s in range(owner.shape[0]):
             t[index[cell[s]]] += np.int64(v[s] * (w * gain[owner[s]]))
+
+
+@_compiled
+def spread(owner, cell, count, bins, index, up, gain, totals):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Add, for each slot of (code, bin), its count times the unit's gain to the bin of the code's place."""
+    for s in range(owner.shape[0]):
+        c = np.int64(cell[s])
+        code = c // bins
+        totals[np.int64(index[code]) * bins + (c - code * bins)] += count[s] * np.int64(up * gain[owner[s]])
 
 
 @_compiled
@@ -144,19 +187,24 @@ def weigh(owner, cell, most, one, keys, totals):  # type: ignore[no-untyped-def]
 
 def prepare() -> None:
     """Compile, or load from before, the loops for all kinds of arrays that versions give: the first question need not wait."""
-    unit, slots, none = _given(np.uint32), np.zeros(1, np.int32), np.zeros(1, np.int64)
+    unit, slots, none, one = _given(np.uint32), np.zeros(1, np.int32), np.zeros(1, np.int64), np.zeros(1)
     for number in (np.uint8, np.uint16, np.uint32, np.int32):
-        combine(np.zeros(1, np.int64), _given(number), none, 1)
-    for code in (_given(np.uint8), _given(np.uint16), _given(np.uint32), np.zeros(1, np.int64)):
+        combine(none.copy(), _given(number), none, 1)
+    for code in (_given(np.uint8), _given(np.uint16), _given(np.uint32), none):
         state = np.array([-1, 0, 0, -1, 0], np.int64)
         gather(unit, code, np.full(2, -1, np.int32), state, slots.copy(), slots.copy(), none.copy(), slots.copy())
+        locate(code, _given(np.int32), 1, 1, 1, none.copy())
     for value in (np.int32, np.int64):
         add_values(none.copy(), slots, _given(value))
-    mark(none.copy(), slots, _given(np.int32))
-    vectors, which = np.zeros((1, 1), np.int64), np.zeros(1, np.int64)
+    for loop in (mark, held):
+        loop(none.copy(), slots, _given(np.int32))
+    fresh(none.copy(), slots, slots, slots, 1, 0)
+    vectors, totals = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.int64)
     narrow(slots, slots, vectors, slots, 1)
-    squares(slots, vectors, which, np.zeros((1, 1)))
-    settle(slots, slots, slots, vectors, which, np.zeros(1), np.ones(1), np.zeros(1), np.zeros((1, 1), np.int64))
+    squares(slots, vectors, none, np.zeros((1, 1)))
+    gains(slots, vectors, none, one, one.copy())
+    settle(slots, slots, slots, vectors, none, one, one, totals)
+    spread(slots, slots, slots, 1, slots, 1.0, one, none.copy())
     weigh(slots, slots, 1, 1.0, none.copy(), none.copy())
 
 

@@ -4,7 +4,7 @@ Owns the way from Arrow batches to exact vectors. Rows come in the order of thei
 so that chunks need nothing of each other: as many threads as the limits allow work on them, and nothing materialises the table.
 What the units' vectors are is settled once a chunk; as long as these are small they are kept for the passes that follow.
 
-It needs keys that have numbers and rows that come in unit order (`keys_of`, `Unstreamable`); the reference answers elsewhere.
+It needs keys that have numbers and rows that come in unit order (`numbers_of`, `Unstreamable`); the reference answers elsewhere.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -24,32 +24,27 @@ import pyarrow
 from numpy.typing import NDArray
 
 from compute.engines import kernel
+from compute.engines.chunks import Chunk, Fine, Lane, Slots, Totals, Unstreamable
 from compute.engines.connection import Deadline
 from privacy.facts import Kind
 from privacy.sql import reference
-from privacy.sql.bound import MAX_REACH, TOTAL, WEIGHT_ONE
+from privacy.sql.bound import TOTAL, WEIGHT_ONE
 from privacy.sql.plan import Aggregate, Cell, Codes, Key, Plan, Statistic
 
 #: Rows a batch: its arrays stay in the processor's cache. A chunk has no more units than that, and one.
 BATCH = 122_880
-#: Codes beyond this would need more memory for empty cells than rows take.
-MAX_CODES = 2**24
+#: Codes beyond this would need more memory for empty cells than rows take; and so would codes times bins.
+MAX_CODES, MAX_FINE = 2**24, 2**22
 #: One unit's rows are held at once: a unit of more than this is no work for a stream.
 MAX_OPEN = 2**23
 #: Vectors that are read more than once are kept while they take no more than this (bytes).
 KEPT = 400 * 2**20
-BLOCK = 16 * 2**20
-#: Slots are numbered on and on; before this the numbers begin again.
-MAX_SLOT = 2**30
 #: The digit of a number that belongs to no key: times any radix it is beyond all codes.
 BEYOND = 2**30
+_BINNED = (Aggregate.QUANTILE, Aggregate.DISTINCT)
 
 Found = TypeVar("Found")
 Part = list[NDArray[Any]]
-
-
-class Unstreamable(Exception):
-    """Rows did not come in the order of their units or as whole numbers, or one unit has too many of them to hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +60,40 @@ class _Key:
     missing: int | None
 
 
-def keys_of(connection: duckdb.DuckDBPyConnection, plan: Plan) -> list[_Key] | None:
-    """The plan's keys as digits; None where one has no numbers.
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The plan's keys as digits, and how many values each DISTINCT may count."""
+
+    keys: Sequence[_Key]
+    values: Sequence[int]
+
+    @property
+    def codes(self) -> int:
+        """How many codes the digits of the keys make."""
+        return math.prod(len(key.values) for key in self.keys)
+
+    def bins(self, plan: Plan) -> list[int]:
+        """The bins of each binned statistic."""
+        counted = iter(self.values)
+        return [s.order.bins if s.order is not None else next(counted) for s in plan.measured if s.aggregate in _BINNED]
+
+    def are_few(self, plan: Plan) -> bool:
+        """Whether there is room for an array of all codes, and of all bins."""
+        return self.codes <= MAX_CODES and all(self.codes * bins <= MAX_FINE for bins in self.bins(plan))
+
+
+def numbers_of(connection: duckdb.DuckDBPyConnection, plan: Plan) -> Numbers | None:
+    """The plan's numbers; None where a key, or a value that is counted, has none.
 
     A text column of very many values is stored as text, without any; an empty table lists none.
     """
     if not plan.coded_sql:
         return None
+    width = len(plan.keys)
     try:
         connection.sql(plan.coded_sql)
-        return [_key(connection, key, codes) for key, codes in zip(plan.keys, plan.codes, strict=True)]
+        keys = [_key(connection, key, codes) for key, codes in zip(plan.keys, plan.codes[:width], strict=True)]
+        return Numbers(keys, [len(connection.sql(c.lookup).to_arrow_table()) for c in plan.codes[width:]])
     except duckdb.BinderException:  # before any row is read
         return None
 
@@ -101,113 +120,6 @@ def comparable(value: object, kind: Kind) -> object:
     return float(str(value)) if kind is Kind.NUMBER else int(str(value)) if kind is Kind.INTEGER else value
 
 
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """Whole units: `owner` (index of the unit), `cell` (code) and `vectors` (row 0 counts rows) of their slots.
-
-    `misses`: some row's key has no code of its own.
-    """
-
-    units: int
-    misses: bool
-    owner: kernel.Int32s
-    cell: kernel.Int32s
-    vectors: kernel.Int64s
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.owner.nbytes + self.cell.nbytes + self.vectors.nbytes
-
-
-class _Lane:
-    """What one thread works with: the last slot of each code, buffers by row, and room for what it finds.
-
-    Room comes in blocks that are large enough for the system to map them in large pages; asked for array by array, pages cost
-    more than the loops that fill them.
-    """
-
-    def __init__(self, number: int, codes: int) -> None:
-        self.number = number
-        self.place = np.full(codes + 1, -1, np.int32)
-        self.following = 0
-        self._buffers: list[NDArray[Any]] = []
-        self._codes = np.empty(0, np.int64)
-        self._block, self._used = np.empty(0, np.uint8), 0
-
-    def buffers(self, rows: int) -> list[NDArray[Any]]:
-        """owner, cell, slot, count (0) and sum of so many slots or rows."""
-        if not self._buffers or len(self._buffers[0]) < rows:
-            self._buffers = [np.empty(rows, kind) for kind in (np.int32, np.int32, np.int32, np.int64, np.int64)]
-        if self.following > MAX_SLOT:
-            self.place.fill(-1)
-            self.following = 0
-        self._buffers[3][:rows] = 0
-        return self._buffers
-
-    def codes(self, rows: int) -> NDArray[np.int64]:
-        """A code (0) for so many rows."""
-        if len(self._codes) < rows:
-            self._codes = np.empty(rows, np.int64)
-        self._codes[:rows] = 0
-        return self._codes[:rows]
-
-    def room(self, rows: int, columns: int, kind: type) -> NDArray[Any]:
-        """An array of shape (columns, rows) with anything in it."""
-        size = rows * columns * np.dtype(kind).itemsize
-        if self._used + size > len(self._block):
-            self._block, self._used = np.empty(max(BLOCK, size), np.uint8), 0
-        found: NDArray[Any] = self._block[self._used : self._used + size].view(kind).reshape(columns, rows)
-        self._used += -(-size // 64) * 64
-        return found
-
-    def forget(self) -> None:
-        """All room is free again."""
-        self._used = 0
-
-
-class _Totals:
-    """Totals of one thread, exact whatever their size: 64 bits are emptied into two halves before they could overflow."""
-
-    def __init__(self, statistics: Sequence[Statistic], cells: int) -> None:
-        self.now = np.zeros((len(statistics), cells), np.int64)
-        self._high, self._low = np.zeros_like(self.now), np.zeros_like(self.now)
-        self._units, self._room = 0, TOTAL // _farthest(statistics)
-
-    def expect(self, units: int) -> None:
-        """Make room for the vectors of so many units."""
-        if self._units + units > self._room:
-            self._empty()
-        self._units += units
-
-    def _empty(self) -> None:
-        self._high += self.now >> 32
-        self._low += self.now & 0xFFFFFFFF
-        self.now[:] = 0
-        self._units = 0
-
-    @staticmethod
-    def joined(parts: Sequence[_Totals]) -> NDArray[np.int64]:
-        """The sum of all parts, kept within ±2^62."""
-        for part in parts:
-            part._empty()
-        low = sum((p._low for p in parts), start=np.int64(0))
-        high = sum((p._high for p in parts), start=np.int64(0)) + (low >> 32)
-        inside = np.clip((high << 32) | (low & 0xFFFFFFFF), -TOTAL, TOTAL)
-        return np.where(high >= TOTAL >> 32, TOTAL, np.where(high < -TOTAL >> 32, -TOTAL, inside))
-
-
-def _farthest(statistics: Sequence[Statistic]) -> int:
-    """No unit adds more to a total: its vector is within what facts allow, and within the joint bound.
-
-    A chunk's units never fill 64 bits: where facts allow the most the lattice of the totals is not refined.
-    """
-    whole = sum(s.share for s in statistics)
-    return max(
-        min(2 * MAX_REACH * s.up, math.isqrt(math.ceil(s.bound_squared * whole / s.share)) + 2) for s in statistics
-    )
-
-
 class StreamedUnits:
     """`Units` by the kernel, over rows that DuckDB streams, on `threads` threads."""
 
@@ -215,35 +127,35 @@ class StreamedUnits:
         self,
         connection: duckdb.DuckDBPyConnection,
         plan: Plan,
-        keys: Sequence[_Key],
+        numbers: Numbers,
         deadline: Deadline,
         threads: int,
     ) -> None:
         self._connection, self._plan, self._deadline, self._threads = connection, plan, deadline, max(1, threads)
-        self._keys = keys
-        self.codes = math.prod(len(key.values) for key in keys)
+        self._keys, self._codes, self._bins = numbers.keys, numbers.codes, numbers.bins(plan)
         self._named = [s.value for s in plan.measured if s.value]
         # Vectors: the count of rows is the first, and is that of every statistic that counts rows.
-        own = [s for s in plan.measured if s.aggregate is Aggregate.UNITS or s.value]
-        self._own = own
-        self._which = {s.name: 1 + own.index(s) if s in own else 0 for s in plan.measured}
-        self._lanes: SimpleQueue[_Lane] = SimpleQueue()
+        self._own = [s for s in plan.measured if s.aggregate is Aggregate.UNITS or s.value]
+        self._which = {s.name: 1 + self._own.index(s) if s in self._own else 0 for s in plan.measured}
+        self._binned = [s for s in self._own if s.aggregate in _BINNED]
+        self._fine = {s.name: at for at, s in enumerate(self._binned)}
+        self._lanes: SimpleQueue[Lane] = SimpleQueue()
         for number in range(self._threads):
-            self._lanes.put(_Lane(number, self.codes))
-        self._kept: list[_Chunk] | None = None
+            self._lanes.put(Lane(number, self._codes, [self._codes * b for b in self._bins], len(self._own)))
+        self._kept: list[Chunk] | None = None
         self._kept_for: Sequence[Cell] | None = None
         self._index, self._partial = np.zeros(0, np.int32), False
 
     def weights(self) -> tuple[Sequence[Cell], NDArray[np.int64]]:
         """Private keys with weight, by key."""
-        totals = [np.zeros(self.codes + 1, np.int64) for _ in range(self._threads)]
+        totals = [np.zeros(self._codes + 1, np.int64) for _ in range(self._threads)]
         most, one = self._plan.max_keys, float(WEIGHT_ONE)
 
-        def weigh(chunk: _Chunk, lane: int) -> None:
+        def weigh(chunk: Chunk, lane: int) -> None:
             kernel.weigh(chunk.owner, chunk.cell, most, one, np.zeros(chunk.units, np.int64), totals[lane])
 
         deque(self._each(weigh, None), maxlen=0)
-        whole = sum(totals[1:], start=totals[0])[: self.codes]
+        whole = sum(totals[1:], start=totals[0])[: self._codes]
         held = np.nonzero(whole)[0]
         found = [(self._cell(code), weight) for code, weight in zip(held.tolist(), whole[held].tolist(), strict=True)]
         found.sort(key=lambda pair: _ordered(pair[0]))
@@ -253,7 +165,7 @@ class StreamedUnits:
         """Squared lengths, one row a unit."""
         which = np.array([0, *(self._which[s.name] for s in self._plan.measured)])
 
-        def squares(chunk: _Chunk, _: int) -> NDArray[np.float64]:
+        def squares(chunk: Chunk, _: int) -> NDArray[np.float64]:
             found = np.zeros((len(which), chunk.units))
             kernel.squares(chunk.owner, chunk.vectors, which, found)
             return found[:, found[0] > 0]
@@ -265,29 +177,43 @@ class StreamedUnits:
         """Totals, each unit scaled to its bound."""
         if not statistics:
             return []
-        sums = [_Totals(statistics, len(cells) + 1) for _ in range(self._threads)]
-        which = np.array([self._which[s.name] for s in statistics])
-        weight, up = np.array(reference.factors(statistics)), np.array([s.up for s in statistics], np.float64)
+        binned = [s for s in statistics if s.name in self._fine]
+        counted = [s for s in statistics if s.name not in self._fine]
+        bins = {s.name: self._bins[self._fine[s.name]] for s in binned}
+        places = len(cells) + 1
+        sums = [Totals(statistics, (len(counted), places)) for _ in range(self._threads)]
+        fine = [[Totals(statistics, (places * bins[s.name],)) for s in binned] for _ in range(self._threads)]
+        which, counts = (np.array([self._which[s.name] for s in some], np.int64) for some in (statistics, counted))
+        weight, up = np.array(reference.factors(statistics)), np.array([s.up for s in counted], np.float64)
 
-        def settle(chunk: _Chunk, lane: int) -> None:
-            sums[lane].expect(chunk.units)
-            gain, vectors = np.zeros(chunk.units), chunk.vectors
-            totals = sums[lane].now
-            kernel.settle(chunk.owner, chunk.cell, self._index, vectors, which, weight, up, gain, totals)
+        def settle(chunk: Chunk, lane: int) -> None:
+            for totals in (sums[lane], *fine[lane]):
+                totals.expect(chunk.units)
+            gain = np.zeros(chunk.units)
+            kernel.gains(chunk.owner, chunk.vectors, which, weight, gain)
+            kernel.settle(chunk.owner, chunk.cell, self._index, chunk.vectors, counts, up, gain, sums[lane].now)
+            for s, totals in zip(binned, fine[lane], strict=True):
+                slots = chunk.fine[self._fine[s.name]]
+                many = bins[s.name]
+                kernel.spread(slots.owner, slots.cell, slots.count, many, self._index, float(s.up), gain, totals.now)
 
         deque(self._each(settle, cells), maxlen=0)
-        return list(_Totals.joined(sums)[:, :-1])
+        by_name = dict(zip((s.name for s in counted), Totals.joined(sums)[:, :-1], strict=True))
+        for s, parts in zip(binned, zip(*fine, strict=True), strict=True):
+            found = Totals.joined(parts).reshape(places, -1)[:-1]
+            by_name[s.name] = found if s.order is not None else np.minimum(found, s.up).sum(axis=1).clip(-TOTAL, TOTAL)
+        return [by_name[s.name] for s in statistics]
 
     # --- chunks ----------------------------------------------------------------------------------------------------------
 
-    def _each(self, work: Callable[[_Chunk, int], Found], cells: Sequence[Cell] | None) -> Iterator[Found]:
+    def _each(self, work: Callable[[Chunk, int], Found], cells: Sequence[Cell] | None) -> Iterator[Found]:
         """The work's results for all chunks of the rows in `cells` (None: all rows), in their order; threads are numbered."""
         known = self._aim_at(cells)
         fresh = known is None or self._kept_for is not cells
         keeping, size = bool(self._plan.length_share or self._plan.selects_keys), 0
-        kept: list[_Chunk] = []
+        kept: list[Chunk] = []
 
-        def one(source: Any) -> tuple[_Chunk, Found]:
+        def one(source: Any) -> tuple[Chunk, Found]:
             lane = self._lanes.get()
             if not keeping:
                 lane.forget()
@@ -328,46 +254,77 @@ class StreamedUnits:
             while ahead:
                 yield ahead.popleft().result()
 
-    def _aim_at(self, cells: Sequence[Cell] | None) -> list[_Chunk] | None:
+    def _aim_at(self, cells: Sequence[Cell] | None) -> list[Chunk] | None:
         """Set the place of each code among `cells`; the chunks that are kept, unless they lack rows of these cells."""
         if self._kept_for is not None and self._kept_for is not cells:
             self._kept = self._kept_for = None
         if cells is not None and self._kept_for is None:
             self._index = self._places(cells)
-            self._partial = bool((self._index[: self.codes] == len(cells)).any())
+            self._partial = bool((self._index[: self._codes] == len(cells)).any())
         return self._kept
 
-    def _narrowed(self, chunk: _Chunk, cells: int) -> _Chunk:
-        slots = kernel.narrow(chunk.owner, chunk.cell, chunk.vectors, self._index, cells)
-        return _Chunk(chunk.units, False, *slots)  # noqa: FBT003
+    def _narrowed(self, chunk: Chunk, cells: int) -> Chunk:
+        owner, cell, vectors = kernel.narrow(chunk.owner, chunk.cell, chunk.vectors, self._index, cells)
+        return replace(chunk, misses=False, owner=owner, cell=cell, vectors=vectors)
 
-    def _gathered(self, parts: Sequence[Part], lane: _Lane) -> _Chunk:
+    def _gathered(self, parts: Sequence[Part], lane: Lane) -> Chunk:
         """The vectors of the units whose rows these are."""
-        owner, cell, slot, count, total = lane.buffers(sum(len(part[0]) for part in parts))
-        base, first = lane.following, 0
-        state, slots_of = np.array([-1, base, base, -1, base], np.int64), []
+        lane.begin(sum(len(part[0]) for part in parts))
         for part in parts:
-            slots_of.append(slot[first : first + len(part[0])])
-            first += len(part[0])
-            if kernel.gather(part[0], self._code(part, lane), lane.place, state, owner, cell, count, slots_of[-1]):
-                raise Unstreamable
-        lane.following = int(state[kernel.NEXT])
-        slots, units = lane.following - base, int(state[kernel.INDEX]) + 1
-        vectors = lane.room(slots, 1 + len(self._own), np.int64)
-        vectors[0] = count[:slots]
-        for j, s in enumerate(self._own, start=1):
-            if s.aggregate is Aggregate.UNITS:
-                vectors[j] = 1
-                continue
-            total[:slots] = 0
-            add = kernel.add_values if s.aggregate is not Aggregate.UNITS_WHERE else kernel.mark
-            for part, places in zip(parts, slots_of, strict=True):
-                add(total, places, part[1 + len(self._keys) + self._named.index(s.value)])
-            vectors[j] = total[:slots]
-        misses = bool(lane.place[self.codes] >= base)
-        named = lane.room(slots, 2, np.int32)
-        named[0], named[1] = owner[:slots], cell[:slots]
-        return _Chunk(units, misses, named[0], named[1], vectors)
+            code = self._code(part, lane)
+            slot = lane.slots.take(part[0], code)
+            for s, sums in zip(self._own, lane.sums, strict=True):
+                self._add(s, sums, part, code, slot, lane)
+        slots = len(lane.slots)
+        vectors = lane.room(1 + len(self._own), slots, np.int64)
+        vectors[0], vectors[1:] = lane.slots.count[:slots], lane.sums[:, :slots]
+        owner, cell = lane.room(2, slots, np.int32)
+        owner[:], cell[:] = lane.slots.owner[:slots], lane.slots.cell[:slots]
+        return Chunk(
+            units=lane.slots.units,
+            misses=lane.slots.misses,
+            owner=owner,
+            cell=cell,
+            vectors=vectors,
+            fine=tuple(_taken(s, f, lane) for s, f in zip(self._binned, lane.fine, strict=True)),
+        )
+
+    def _add(
+        self, s: Statistic, sums: kernel.Int64s, part: Part, code: NDArray[Any], slot: kernel.Int32s, lane: Lane
+    ) -> None:
+        """Add the part's rows to the sums of the statistic by slot."""
+        if s.aggregate is Aggregate.UNITS:
+            sums[: len(lane.slots)] = 1
+            return
+        values = part[1 + len(self._keys) + self._named.index(s.value)]
+        match s.aggregate:
+            case Aggregate.UNITS_WHERE:
+                kernel.mark(sums, slot, values)
+            case Aggregate.QUANTILE | Aggregate.DISTINCT:
+                self._place(s, sums, part, values, code, slot, lane)
+            case _:
+                kernel.add_values(sums, slot, values)
+
+    def _place(
+        self,
+        s: Statistic,
+        sums: kernel.Int64s,
+        part: Part,
+        values: NDArray[Any],
+        code: NDArray[Any],
+        slot: kernel.Int32s,
+        lane: Lane,
+    ) -> None:
+        """The part's rows by bin; sums are of rows with a value (QUANTILE), or of bins with a row (DISTINCT)."""
+        at = self._fine[s.name]
+        bins, fine, placed = self._bins[at], lane.fine[at], lane.codes(1, len(code))
+        kernel.locate(code, values, self._codes, 1 if s.order is None else s.order.width, bins, placed)
+        fine_slot = fine.take(part[0], placed)
+        if s.aggregate is Aggregate.QUANTILE:
+            kernel.held(sums, slot, values)
+        else:
+            begun = lane.fresh[at]
+            lane.fresh[at] = kernel.fresh(sums, slot, fine_slot, fine.cell, self._codes * bins, begun)
 
     def _sources(self) -> Generator[list[Part]]:
         """The parts of each chunk: unit, code and values of rows. A unit that may go on waits for the next batch."""
@@ -403,9 +360,9 @@ class StreamedUnits:
 
     def _places(self, cells: Sequence[Cell]) -> kernel.Int32s:
         """Each code's place among `cells`; len(cells) for codes that do not count."""
-        index = np.full(self.codes + 1, len(cells), np.int32)
+        index = np.full(self._codes + 1, len(cells), np.int32)
         if not self._plan.selects_keys:  # digits follow the public values, and codes the grid
-            index[: self.codes] = np.arange(self.codes)
+            index[: self._codes] = np.arange(self._codes)
             return index
         kinds = [k.kind for k in self._plan.keys]
         known = [
@@ -433,15 +390,23 @@ class StreamedUnits:
         ]
         return f"SELECT {', '.join(['unit', *numbers, *self._named])} FROM ({self._plan.coded_sql})"
 
-    def _code(self, part: Part, lane: _Lane) -> NDArray[Any]:
+    def _code(self, part: Part, lane: Lane) -> NDArray[Any]:
         """The code of each row: the digits of its keys in mixed radix, the last key's fastest."""
-        numbers, rows = part[1 : 1 + len(self._keys)], len(part[0])
+        numbers = part[1 : 1 + len(self._keys)]
         if len(numbers) == 1 and self._keys[0].plain and numbers[0].dtype.kind == "u":
             return numbers[0]
-        code = lane.codes(rows)
+        code = lane.codes(0, len(part[0]))
         for key, number in zip(self._keys, numbers, strict=True):
             kernel.combine(code, number, key.digits, len(key.values))
         return code
+
+
+def _taken(s: Statistic, slots: Slots, lane: Lane) -> Fine:
+    """The slots of a binned statistic: a unit adds each of its rows to a bin, but each of its values once."""
+    owner, cell, count = lane.room(3, len(slots), np.int32)
+    owner[:], cell[:] = slots.owner[: len(slots)], slots.cell[: len(slots)]
+    count[:] = slots.count[: len(slots)] if s.aggregate is Aggregate.QUANTILE else 1
+    return Fine(owner, cell, count)
 
 
 def _lent(column: pyarrow.Array) -> NDArray[Any]:

@@ -7,19 +7,20 @@ same integers (`tests/contract/test_units.py`), and which one ran is nobody's bu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from compute.engines.chunks import Unstreamable
 from compute.engines.connection import Deadline, load
-from compute.engines.streamed import MAX_CODES, StreamedUnits, Unstreamable, comparable, keys_of
+from compute.engines.streamed import StreamedUnits, comparable, numbers_of
 from compute.ports import Limits
 from privacy.facts import Kind
 from privacy.sql import reference
-from privacy.sql.plan import TYPES, Cell, Plan, SmallTable, Statistic, Units
+from privacy.sql.plan import TYPES, Aggregate, Cell, Plan, SmallTable, Statistic, Units
 
 Found = TypeVar("Found")
 
@@ -29,11 +30,10 @@ def units_of(connection: duckdb.DuckDBPyConnection, plan: Plan, limits: Limits) 
     deadline = Deadline(limits.seconds)
     # A cursor of its own: rows that are given up half-way must not stand in its way.
     sql = SqlUnits(connection.cursor(), plan, deadline)
-    keys = keys_of(connection, plan)
-    if keys is None:
+    numbers = numbers_of(connection, plan)
+    if numbers is None or not numbers.are_few(plan):
         return sql
-    streamed = StreamedUnits(connection, plan, keys, deadline, limits.threads)
-    return _Careful(streamed, sql) if streamed.codes <= MAX_CODES else sql
+    return _Careful(StreamedUnits(connection, plan, numbers, deadline, limits.threads), sql)
 
 
 class _Careful:
@@ -87,14 +87,34 @@ class SqlUnits:
     def totals(self, statistics: Sequence[Statistic], cells: Sequence[Cell]) -> list[NDArray[np.int64]]:
         """Totals, each unit scaled to its bound."""
         self._show(cells)
-        totals = np.zeros((len(cells), len(statistics)), np.int64)
-        width = len(self._plan.keys)
+        counted = [s for s in statistics if s.aggregate not in (Aggregate.QUANTILE, Aggregate.DISTINCT)]
+        totals = np.zeros((len(cells), len(counted)), np.int64)
+        for at, values in (
+            self._located(reference.totals_sql(self._plan, statistics, counted), cells) if counted else ()
+        ):
+            totals[at] = values
+        found = dict(zip((s.name for s in counted), np.ascontiguousarray(totals.T), strict=True))
+        return [found[s.name] if s.name in found else self._binned(statistics, s, cells) for s in statistics]
+
+    def _binned(self, statistics: Sequence[Statistic], s: Statistic, cells: Sequence[Cell]) -> NDArray[np.int64]:
+        """The bins of a quantile, or the number of different values, of each cell."""
+        if s.order is None:
+            totals = np.zeros(len(cells), np.int64)
+            for at, (total,) in self._located(reference.distinct_sql(self._plan, statistics, s), cells):
+                totals[at] = total
+            return totals
+        bins = np.zeros((len(cells), s.order.bins), np.int64)
+        for at, (place, total) in self._located(reference.bins_sql(self._plan, statistics, s), cells):
+            bins[at, place] = total
+        return bins
+
+    def _located(self, sql: str, cells: Sequence[Cell]) -> Iterator[tuple[int, tuple[Any, ...]]]:
+        """The rows of a text that begins with a cell: the cell's place, and what follows it."""
         place = self._places(cells)
-        for row in self._run(reference.totals_sql(self._plan, statistics)).fetchall():
+        for row in self._run(sql).fetchall():
             at, values = place(row)
             if at is not None:
-                totals[at] = row[values:]
-        return list(totals.T) if width or cells else []
+                yield at, row[values:]
 
     def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
         self._deadline.require()

@@ -1,7 +1,8 @@
 """Aggregates → statistics: what an aggregate adds up row by row, and the text over noisy sums that gives its value.
 
-Owns the list of accepted aggregates. COUNT and SUM are one statistic each; AVG, VAR, STDDEV, COVAR and CORR are post-processing
-of a few sums, so their privacy is that of the sums (`privacy.sql.bound`). It never sees a table and adds no bound of its own.
+Owns the list of accepted aggregates. COUNT, SUM, quantiles and extremes (`privacy.sql.ordered`) are one statistic each. AVG, VAR,
+STDDEV, COVAR and CORR are post-processing of a few sums, so their privacy is that of the sums (`privacy.sql.bound`). It never
+sees a table and adds no bound of its own.
 
 Moments are taken around the middle m of the public range, so that a value reaches half as far: with d = x - m and n values,
 avg = m + Σd/n, var_pop = Σd²/n - (Σd/n)², covar_pop = Σdᵢeᵢ/n - (Σd/n)(Σe/n); the sample forms are those times n/(n - 1).
@@ -18,17 +19,23 @@ from typing import ClassVar
 
 from sqlglot import exp
 
+from privacy.errors import Text
 from privacy.facts import Kind
-from privacy.sql.bound import Measure, merged, sum_measure
+from privacy.sql.bound import Measure, distinct_measure, merged, quantile_measure, sum_measure
 from privacy.sql.expressions import AGGREGATES, Reader, written_name
-from privacy.sql.parse import require_arguments, where_of
+from privacy.sql.ordered import ORDERED, order_of
+from privacy.sql.parse import refuse, require_arguments, where_of
 from privacy.sql.plan import Aggregate, Average
-from privacy.sql.problems import DistinctNotUnit, MisplacedAggregate, Unbounded, UnknownAggregate
+from privacy.sql.problems import DistinctNotCounted, MisplacedAggregate, Unbounded, UnknownAggregate
 from privacy.sql.resolve import Relation
 from privacy.sql.terms import Term
 
 #: A sum over values beyond this needs bounds from the asker: no lattice would be fine enough.
 MAX_RANGE = 10**18
+_ONE_VALUE = Text(
+    "Join them to one text: COUNT(DISTINCT concat_ws('|', a, b)).",
+    "请拼接为一个文本：COUNT(DISTINCT concat_ws('|', a, b))。",
+)
 _SAMPLE = (exp.Variance, exp.Stddev, exp.StddevSamp, exp.CovarSamp)
 _ROOT = (exp.Stddev, exp.StddevPop, exp.StddevSamp)
 
@@ -58,14 +65,15 @@ class AggregateReader:
         inner = node
         if isinstance(node, exp.Filter):
             inner, where = self._filtered(node)
-        for operand in inner.iter_expressions():
+        operands = [order_of(inner).operand] if isinstance(inner, ORDERED) else list(inner.iter_expressions())
+        for operand in operands:
             if operand.find(exp.AggFunc) is not None:
                 raise MisplacedAggregate(name=written_name(inner), where=where_of(inner))
         return self._readers[type(inner)](self, inner, where)
 
     def _filtered(self, node: exp.Filter) -> tuple[exp.Expr, str]:
         require_arguments(node, "this", "expression")
-        if not isinstance(node.this, AGGREGATES):
+        if type(node.this) not in AGGREGATES:
             raise UnknownAggregate(name=written_name(node.this), where=where_of(node))
         return node.this, _condition(self.rows, node)
 
@@ -73,7 +81,7 @@ class AggregateReader:
         require_arguments(node, "this")
         inner = node.this
         if isinstance(inner, exp.Distinct):
-            return self._count_units(node, inner, where)
+            return self._count_distinct(node, inner, where)
         row = ""
         if inner is None or isinstance(inner, exp.Star) or self.relation.scope.is_unit(inner):
             if isinstance(inner, exp.Star):
@@ -85,12 +93,17 @@ class AggregateReader:
             row = f"({term.sql}) IS NOT NULL" if term.nullable else ""
         return self._statistic(Measure(aggregate=Aggregate.COUNT, row=_both(row, where), label=label))
 
-    def _count_units(self, node: exp.Expr, distinct: exp.Distinct, where: str) -> Term:
+    def _count_distinct(self, node: exp.Expr, distinct: exp.Distinct, where: str) -> Term:
+        """Of the unit: how many units. Of anything else: how many different values."""
         require_arguments(distinct, "expressions")
-        counted = distinct.expressions
-        if len(counted) != 1 or not self.relation.scope.is_unit(counted[0].unnest()):
-            raise self._not_unit(node)
-        where = _both(self._present(counted[0].unnest()), where)
+        if len(distinct.expressions) != 1:
+            construct = Text("COUNT(DISTINCT …) of several columns", "对多列的 COUNT(DISTINCT …)")
+            raise refuse(construct, node, _ONE_VALUE)
+        counted = distinct.expressions[0].unnest()
+        if not self.relation.scope.is_unit(counted):
+            term = self.rows.read(counted)
+            return self._statistic(distinct_measure(_only(term, where), _label(node), term, where))
+        where = _both(self._present(counted), where)
         kind = Aggregate.UNITS_WHERE if where else Aggregate.UNITS
         return self._statistic(Measure(aggregate=kind, row=where, label=_label(node)))
 
@@ -101,11 +114,6 @@ class AggregateReader:
         source, _ = self.relation.scope.find(unit)
         return f"{source.unit_sql} IS NOT NULL" if source.optional else ""
 
-    def _not_unit(self, node: exp.Expr) -> DistinctNotUnit:
-        unit = self.relation.unit
-        stands_for, column = (unit.stands_for, unit.column) if unit else ("", "")
-        return DistinctNotUnit(unit=stands_for, column=column, where=where_of(node))
-
     def _count_if(self, node: exp.Expr, where: str) -> Term:
         require_arguments(node, "this")
         term = self.rows.of_kind(node.this, "COUNT_IF", Kind.BOOLEAN)
@@ -115,7 +123,7 @@ class AggregateReader:
     def _operand(self, operand: exp.Expr, node: exp.Expr) -> Term:
         """What is summed: a number with public bounds (SUM takes a truth value for 0 or 1)."""
         if isinstance(operand, exp.Distinct):
-            raise self._not_unit(node)
+            raise DistinctNotCounted(name=written_name(node), where=where_of(node))
         term = self.rows.read(operand)
         if term.kind is Kind.BOOLEAN and isinstance(node, exp.Sum):
             sql = f"CAST({term.sql} AS BIGINT)"
@@ -130,6 +138,13 @@ class AggregateReader:
         term = _only(self._operand(node.this, node), where)
         found = self._statistic(sum_measure(term, _label(node), self.relation.max_rows, centred=False))
         return replace(found, kind=term.kind if term.kind is Kind.INTEGER else Kind.NUMBER)
+
+    def _ordered(self, node: exp.Expr, where: str) -> Term:
+        """A quantile: one of the values on the public range's lattice, or of as many of them as there is room for."""
+        asked = order_of(node)
+        term = _only(self._operand(asked.operand, node), where)
+        found = self._statistic(quantile_measure(term, _label(node), asked.level))
+        return replace(found, kind=term.kind)
 
     def _average(self, node: exp.Expr, where: str) -> Term:
         """AVG = middle + (sum of distances from the middle) / count, kept within the public range.
@@ -235,6 +250,7 @@ class AggregateReader:
         exp.CovarPop: _covariance,
         exp.CovarSamp: _covariance,
         exp.Corr: _correlation,
+        **dict.fromkeys(ORDERED, _ordered),
     }
 
 

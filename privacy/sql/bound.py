@@ -11,13 +11,19 @@ Owns the statistics of a plan (lattice, bound, share of the price) and the argum
    2^23 of them (`MAX_CELLS` cells of `MAX_STATISTICS` statistics, private keys included: `privacy.mechanisms` shows no more);
    summing errs by a factor within 1 ± 2^-29 (Higham 2002, Section 4.2). Truncation only shrinks. Hence what u adds
    keeps Σ_j a_j |x'_j|² / (up_j B_j)² <= 1 + 2^-27.
+   QUANTILE and DISTINCT are binned: x_j is the number of u's rows with a value in each cell, or of their different values. For
+   QUANTILE each of these rows adds trunc(up_j · g) to its bin. For DISTINCT u gives trunc(up_j · g) to each of its values, and
+   the cell's total is Σ_v min(up_j, what all units give v). Both times u brings the cell at most x_j · trunc(up_j · g) in all
+   (L1), and the minimum is 1-Lipschitz: a DISTINCT total moves by no more, as x'_j says.
 4. Adding or removing u moves the exact totals by x'_1, x'_2, …, and by nothing else. A total is kept within ±2^62 at the end,
    which moves it no further.
 
 Noise of scale sigma_j >= B_j up_j (1 + 2^-26) / sqrt(2 a_j rho) on statistic j then costs
 Σ_j |x'_j|² / (2 sigma_j²) <= rho Σ_j a_j |x'_j|² / (up_j B_j (1 + 2^-26))² <= rho: the discrete Gaussian of each coordinate is
 (difference²/2 sigma²)-zCDP (Canonne, Kamath & Steinke 2020, Theorem 14) and coordinates compose by addition (Bun & Steinke
-2016, Lemma 2.3). A statistic alone may reach B_j / sqrt(a_j): the ellipsoid holds the box in which each keeps its own B_j.
+2016, Lemma 2.3). QUANTILE is drawn from its bins by another mechanism, for which the same sum holds between any two databases
+that differ in u (`privacy.order`). A statistic alone may reach B_j / sqrt(a_j): the ellipsoid holds the box in which each keeps
+its own B_j.
 
 The B_j are public: declared worst cases (`_bound_squared`), or chosen by an earlier step of the same answer that paid for it
 (`privacy.choice`). With private keys each unit also gives weight 1/sqrt(m) to each of its m keys: length 1 by construction.
@@ -26,11 +32,12 @@ The B_j are public: declared worst cases (`_bound_squared`), or chosen by an ear
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from privacy.facts import Kind
-from privacy.sql.plan import Aggregate, Statistic
+from privacy.sql.plan import Aggregate, Order, Statistic
 from privacy.sql.terms import Term
 
 #: No answer has more cells, and no question more different statistics; point 3 rests on their product.
@@ -47,6 +54,10 @@ WEIGHT_ONE = 2**20
 WITHIN = 1 + 2.0**-28
 SLACK = 1 + 2.0**-26
 SHRINK = 1 - 2.0**-40
+#: All cells of all quantiles of a question have so many bins together: each is read, weighed and drawn over. A cell has at
+#: least and at most so many; with private keys so many, and fewer keys are shown (`most_keys`).
+MAX_BINS = 2**19
+FEWEST_BINS, MOST_BINS, BINS_OF_A_KEY = 64, 4096, 512
 #: Facts that let a unit own so many rows say little about what a usual one owns: the question chooses its own bounds.
 CHOOSE_FROM = 32
 #: Of rho: for selecting private keys; and of what is left, for the length of a usual unit and the proportions of its vectors.
@@ -59,9 +70,10 @@ RATIOS = Fraction(3, 100)
 class Measure:
     """A statistic before it has a name: what a row adds (`row`), and how far one row can reach (`reach`, lattice units).
 
-    `row` is DuckDB text, the row's integer (SUM) or condition (COUNT of an expression); "" counts every row. `offset` is
-    what was subtracted from each row's value, in lattice units. `stored`: the text is a
-    stored column's, which no operation can make fail; `nullable`: it may be NULL.
+    `row` is DuckDB text, the row's integer (SUM, QUANTILE), value (DISTINCT) or condition (COUNT of an expression); "" counts
+    every row. `offset` is what was subtracted from each row's value, in lattice units. `stored`: the text is a stored column's,
+    which no operation can make fail; `nullable`: it may be NULL. `counted` is the column whose values a DISTINCT counts, where
+    it is a stored one, and the condition of rows that count ("": none).
     """
 
     aggregate: Aggregate
@@ -72,6 +84,13 @@ class Measure:
     offset: int = 0
     stored: bool = False
     nullable: bool = True
+    order: Order | None = None
+    counted: tuple[Term, str] | None = None
+
+    @property
+    def is_binned(self) -> bool:
+        """True for what looks at each row's value, not at their sum."""
+        return self.aggregate in (Aggregate.QUANTILE, Aggregate.DISTINCT)
 
 
 def sum_measure(term: Term, label: str, max_rows: int, *, centred: bool) -> Measure:
@@ -86,11 +105,7 @@ def sum_measure(term: Term, label: str, max_rows: int, *, centred: bool) -> Meas
     near_zero = max_rows >= CHOOSE_FROM and first <= 0 <= last
     offset = (first + last) // 2 if centred and not near_zero else 0
     reach = max(abs(first - offset), abs(last - offset), 1)
-    stored = term.stored if term.step == step else None
-    if stored is None:
-        row = _row_integer(term, step, first, last, offset)
-    else:
-        row = f"CAST({stored.sql} AS BIGINT) - {offset}" if offset else stored.sql
+    row, stored, nullable = _whole(term, step, first, last, offset)
     return Measure(
         aggregate=Aggregate.SUM,
         row=row,
@@ -98,9 +113,39 @@ def sum_measure(term: Term, label: str, max_rows: int, *, centred: bool) -> Meas
         reach=reach,
         step=step,
         offset=offset,
-        stored=stored is not None,
-        nullable=stored is None or term.nullable,
+        stored=stored,
+        nullable=nullable,
     )
+
+
+def quantile_measure(term: Term, label: str, level: Fraction) -> Measure:
+    """The measure of a quantile of a bounded term: each row's place on the lattice of its range, counted from 0."""
+    low, high = term.low or Fraction(0), term.high or Fraction(0)
+    step = _lattice(term, low, high, 1)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    row, stored, nullable = _whole(term, step, first, last, first)
+    order = Order(level=level, first=first, size=last - first + 1, step=step)
+    return Measure(aggregate=Aggregate.QUANTILE, row=row, label=label, stored=stored, nullable=nullable, order=order)
+
+
+def distinct_measure(term: Term, label: str, counted: Term, where: str) -> Measure:
+    """The measure of COUNT(DISTINCT term): values compare as SQL compares them; NaN and infinities are no values.
+
+    `term` is `counted` where the condition `where` holds ("": everywhere).
+    """
+    column = (counted, where) if counted.stored is not None else None
+    if term.stored is not None:
+        return Measure(aggregate=Aggregate.DISTINCT, row=term.stored.sql, label=label, stored=True, counted=column)
+    finite = f"CASE WHEN isfinite({term.sql}) THEN {term.sql} END" if term.kind is Kind.NUMBER else term.sql
+    return Measure(aggregate=Aggregate.DISTINCT, row=finite, label=label, counted=column)
+
+
+def _whole(term: Term, step: Fraction, first: int, last: int, offset: int) -> tuple[str, bool, bool]:
+    """The row's integer, whether it is a stored column's, and whether it may be NULL."""
+    stored = term.stored if term.step == step else None
+    if stored is None:
+        return _row_integer(term, step, first, last, offset), False, True
+    return f"CAST({stored.sql} AS BIGINT) - {offset}" if offset else stored.sql, True, term.nullable
 
 
 def _lattice(term: Term, low: Fraction, high: Fraction, max_rows: int) -> Fraction:
@@ -139,17 +184,44 @@ def statistics(measures: list[Measure], *, max_rows: int, cells: int | None) -> 
     length = LENGTH * rest if chooses and measured else Fraction(0)
     ratio = RATIOS * rest / len(proportioned) if proportioned else Fraction(0)
     each = (rest - length - ratio * len(proportioned)) / max(1, measured)
+    quantiles = sum(m.order is not None for m in measures)
     found = []
     for i, m in enumerate(measures):
         share = 1 - rest if m.aggregate is Aggregate.WEIGHT and measured else each
-        one = _statistic(m, f"s{i}", share, max_rows, cells)
+        one = replace(_statistic(m, f"s{i}", share, max_rows, cells), order=_binned(m.order, quantiles, cells))
         found.append(replace(one, ratio_share=ratio) if m in proportioned else one)
     return tuple(found), length
 
 
 def _needs_ratio(m: Measure, measured: int) -> bool:
     """Whether nothing public says how long this vector is beside the vector of row counts."""
-    return m.aggregate is Aggregate.SUM or (m.aggregate is Aggregate.COUNT and m.row != "" and measured > 1)
+    match m.aggregate:
+        case Aggregate.SUM:
+            return True
+        case Aggregate.COUNT | Aggregate.DISTINCT:
+            return m.row != "" and measured > 1
+        case Aggregate.QUANTILE:
+            return m.nullable and measured > 1
+    return False
+
+
+def _binned(order: Order | None, quantiles: int, cells: int | None) -> Order | None:
+    """The order with the finest bins for which there is room beside those of the other quantiles and cells."""
+    if order is None:
+        return None
+    most = BINS_OF_A_KEY if cells is None else min(MOST_BINS, most_bins(quantiles, cells))
+    return replace(order, width=-(-order.size // most))
+
+
+def most_bins(quantiles: int, cells: int) -> int:
+    """How many bins each quantile may have in each cell."""
+    return MAX_BINS // (quantiles * cells)
+
+
+def most_keys(measured: Sequence[Statistic]) -> int:
+    """How many private keys may be shown: their cells, and their bins, have to be read and drawn over."""
+    bins = sum(s.order.bins for s in measured if s.order is not None)
+    return min(MAX_CELLS, MAX_BINS // bins) if bins else MAX_CELLS
 
 
 def _statistic(m: Measure, name: str, share: Fraction, max_rows: int, cells: int | None) -> Statistic:
@@ -183,9 +255,9 @@ def refined(statistic: Statistic, bound: float) -> Statistic:
 def _bound_squared(m: Measure, max_rows: int, cells: int | None) -> int:
     """The squared L2 reach of a unit that owns `max_rows` rows.
 
-    COUNT and SUM are longest when all rows meet in one cell: (max_rows · reach)². UNITS puts a 1 into each of the unit's
-    cells, at most min(max_rows, cells) of them, UNITS_WHERE into some of these. WEIGHT puts 1/sqrt(m) into each of m cells:
-    exactly 1.
+    COUNT, SUM, QUANTILE and DISTINCT are longest when all rows meet in one cell: (max_rows · reach)². UNITS puts a 1 into each
+    of the unit's cells, at most min(max_rows, cells) of them, UNITS_WHERE into some of these. WEIGHT puts 1/sqrt(m) into each of
+    m cells: exactly 1.
     """
     match m.aggregate:
         case Aggregate.WEIGHT:

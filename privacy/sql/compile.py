@@ -16,7 +16,7 @@ from sqlglot import exp
 from privacy.errors import Text
 from privacy.facts import DatasetFacts, Kind, Value
 from privacy.sql.aggregates import AggregateReader, summed_terms
-from privacy.sql.bound import MAX_CELLS, MAX_STATISTICS, Measure, statistics
+from privacy.sql.bound import FEWEST_BINS, MAX_CELLS, MAX_STATISTICS, Measure, most_bins, statistics
 from privacy.sql.expressions import Reader
 from privacy.sql.finish import AnswerScope, opened, order_text
 from privacy.sql.membership import row_condition
@@ -30,7 +30,7 @@ from privacy.sql.problems import (
     TooManyParts,
 )
 from privacy.sql.resolve import Relation
-from privacy.sql.rows import coded_sql, digit, rows_sql
+from privacy.sql.rows import coded_sql, counted, digit, rows_sql
 from privacy.sql.selects import group_nodes, place, require_no_aggregate
 from privacy.sql.terms import Term
 from privacy.sql.texts import MAX_JOINED_TEXTS, growth
@@ -251,8 +251,15 @@ def bounded_statistics(draft: Draft) -> None:
         measures.append(Measure(aggregate=Aggregate.WEIGHT, row="", label="keys"))
     if len(measures) > MAX_STATISTICS:
         raise TooManyParts(count=len(measures), part=Text("aggregates", "聚合"), limit=MAX_STATISTICS)
+    _require_room(sum(m.order is not None for m in measures), draft.cells)
     draft.measures = tuple(measures)
     draft.statistics, draft.length_share = statistics(measures, max_rows=draft.relation.max_rows, cells=draft.cells)
+
+
+def _require_room(quantiles: int, cells: int | None) -> None:
+    """Refuse more cells than there are bins for."""
+    if quantiles and cells is not None and most_bins(quantiles, cells) < FEWEST_BINS:
+        raise TooManyCells(count=cells, limit=most_bins(quantiles, FEWEST_BINS))
 
 
 #: The gate. Order matters: each rule may use what those before it added.
@@ -294,14 +301,15 @@ def _plan(draft: Draft) -> Plan:
 
 
 def _coded(draft: Draft, keys: list[str]) -> tuple[str, tuple[Codes, ...]]:
-    """The rows with numbered keys, when every key can be numbered."""
+    """The rows with numbers in place of keys and of values that are counted, when all of these can be numbered."""
     origins = [_origin(draft, node) for node in draft.key_nodes]
     digits = [digit(k, t, sql, o) for k, t, sql, o in zip(draft.keys, draft.key_terms, keys, origins, strict=True)]
     numbered = [d for d in digits if d is not None]
-    if len(numbered) < len(digits):
+    values = [counted(m) for m in draft.measures if m.aggregate is Aggregate.DISTINCT]
+    if len(numbered) < len(digits) or None in values:
         return "", ()
     text = coded_sql(draft.relation, draft.conditions, numbered, draft.measures)
-    return text, tuple(d.codes for d in numbered)
+    return text, tuple(d.codes for d in (*numbered, *values) if d is not None)
 
 
 def _origin(draft: Draft, key: exp.Expr) -> Term | None:
@@ -362,7 +370,7 @@ def _spread_sql(draft: Draft) -> str:
     if not draft.spread:
         return ""
     keys = "".join(f", n.{k.name}" for k in draft.keys)
-    redrawn = ", ".join(f"n.{s.name} + z.{s.name} * c.{s.name} AS {s.name}" for s in draft.statistics)
+    redrawn = ", ".join(_redrawn(s) for s in draft.statistics)
     if draft.derived_windows:
         steps = _redrawn_windows(draft, f"n.cell, z.draw{keys}, {redrawn}")
     else:
@@ -375,6 +383,12 @@ def _spread_sql(draft: Draft) -> str:
     )
     steps.append(f"derived AS (SELECT cell, {values} FROM drawn)")
     return f"WITH {', '.join(steps)} SELECT cell, {ends} FROM derived GROUP BY cell"
+
+
+def _redrawn(s: Statistic) -> str:
+    """A statistic with its noise drawn again: of one scale in all cells, but for a QUANTILE."""
+    scale = f"c.{s.name}" if s.order is None else f"n.{s.order_scale}"
+    return f"n.{s.name} + z.{s.name} * {scale} AS {s.name}"
 
 
 def _redrawn_windows(draft: Draft, columns: str) -> list[str]:

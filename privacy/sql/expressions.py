@@ -21,6 +21,7 @@ from sqlglot import exp
 from privacy.errors import Text
 from privacy.facts import Kind
 from privacy.sql import calendar, functions, terms
+from privacy.sql.ordered import ORDERED
 from privacy.sql.parse import GENERAL_ADVICE, refuse, require_arguments, where_of
 from privacy.sql.problems import (
     BadLiteral,
@@ -41,10 +42,10 @@ _NUMBER = re.compile(r"(\d{1,40}\.?\d{0,40}|\.\d{1,40})(e[+-]?\d{1,3})?", re.ASC
 #: What the literal NULL is among texts, days and moments, whose functions have several signatures.
 _TYPED_NULL = {Kind.TEXT: "VARCHAR", Kind.DATE: "DATE", Kind.TIMESTAMP: "TIMESTAMP"}
 
-#: The aggregates of the accepted dialect.
+#: The aggregates of the accepted dialect; kinds derived from these are others (APPROX_QUANTILE is no QUANTILE).
 AGGREGATES = (
     exp.Count, exp.Sum, exp.Avg, exp.CountIf, exp.Variance, exp.VariancePop, exp.Stddev, exp.StddevPop, exp.StddevSamp,
-    exp.CovarPop, exp.CovarSamp, exp.Corr,
+    exp.CovarPop, exp.CovarSamp, exp.Corr, *ORDERED,
 )  # fmt: skip
 
 _LONG = Text("a long expression behind CASE or in NULLIF", "CASE 之后或 NULLIF 之中的长表达式")
@@ -135,10 +136,10 @@ class Reader:
     def _refusal(self, node: exp.Expr) -> Exception:
         if type(node) in _NAMES:
             return refuse(_NAMES[type(node)], node, _NEAREST.get(type(node), GENERAL_ADVICE))
-        if isinstance(node, exp.IgnoreNulls | exp.Filter):
+        if isinstance(node, exp.IgnoreNulls | exp.Filter | exp.WithinGroup):
             return self._refusal(node.this)
         if isinstance(node, exp.AggFunc):
-            problem = MisplacedAggregate if isinstance(node, AGGREGATES) else UnknownAggregate
+            problem = MisplacedAggregate if type(node) in AGGREGATES else UnknownAggregate
             return problem(name=written_name(node), where=where_of(node))
         if isinstance(node, exp.Func):
             return UnknownFunction(name=written_name(node).lower(), where=where_of(node), allowed=functions.listed())

@@ -83,7 +83,7 @@ class AnswerScope:
         """An aggregate, a window, or a whole expression that is a grouping key."""
         if isinstance(node, exp.Window):
             return self._window(node)
-        if isinstance(node, (*AGGREGATES, exp.Filter)):
+        if type(node) in AGGREGATES or isinstance(node, exp.Filter):
             return self.aggregates.read(node)
         if isinstance(node, exp.Literal | exp.Boolean | exp.Null):
             return None

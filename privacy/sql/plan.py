@@ -31,6 +31,8 @@ class Aggregate(StrEnum):
     SUM = "sum"  # row values on their lattice
     UNITS = "units"  # privacy units
     UNITS_WHERE = "units_where"  # privacy units with a row that meets a condition
+    QUANTILE = "quantile"  # rows with a value, by the bin of a public range that it falls into
+    DISTINCT = "distinct"  # different values
     WEIGHT = "weight"  # partition selection: each unit spreads weight 1/sqrt(m) over its m keys
 
 
@@ -48,8 +50,42 @@ class Key:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """Which value of an ordered cell a QUANTILE asks for, and the public bins it is looked for in.
+
+    `level` is the part of the rows that lies below it: 0 for MIN, 1 for MAX. A row's value is a whole number below `size` that
+    stands for (`first` + number) · `step`; `width` such numbers make a bin, and the last bin may be shorter.
+    """
+
+    level: Fraction
+    first: int
+    size: int
+    step: Fraction
+    width: int = 1
+
+    @property
+    def bins(self) -> int:
+        """How many bins there are."""
+        return -(-self.size // self.width)
+
+    @property
+    def is_extreme(self) -> bool:
+        """True for MIN and MAX: no number of rows lies beyond, so that one is chosen (`privacy.order`)."""
+        return self.level in (0, 1)
+
+    def ends(self, lowest: int, highest: int) -> tuple[int, int]:
+        """The least and the greatest value of the bins from `lowest` to `highest`, in steps."""
+        return self.first + lowest * self.width, self.first + min(self.size, (highest + 1) * self.width) - 1
+
+    def middle(self, place: int) -> int:
+        """The value that stands for a bin, in steps."""
+        low, high = self.ends(place, place)
+        return (low + high) // 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Statistic:
-    """One integer per cell, named `s<i>`: what the rows of the cell add up to.
+    """One integer per cell, named `s<i>`: what the rows of the cell add up to. A QUANTILE has one for each bin of its `order`.
 
     `value` names the row column it reads (`v<i>`; "" for rows and units as such), whose integers lie within ±`reach` and are
     worth `round_to` each; a published value is a multiple of `round_to`. Totals are kept on a finer lattice, one unit of which
@@ -68,11 +104,17 @@ class Statistic:
     round_to: Fraction
     share: Fraction
     ratio_share: Fraction = Fraction(0)
+    order: Order | None = None
 
     @property
     def up(self) -> int:
         """How many units of the totals' lattice make one unit of the rows'."""
         return int(self.round_to / self.step)
+
+    @property
+    def order_scale(self) -> str:
+        """The column of noisy cells that tells how far a QUANTILE may be off in each: as a standard deviation."""
+        return f"e{self.name[1:]}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +182,7 @@ Finish = Callable[[str, Mapping[str, SmallTable]], list[Cell]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Codes:
-    """How a key is numbered in `coded_sql`, from 0.
+    """How a key, or the value that a DISTINCT counts, is numbered in `coded_sql`, from 0.
 
     `values` has the key's value of each number where that is public, and rows without a number have no key (NULL); else the
     query `lookup` lists the values, the last one being that of rows without a number. `nullable`: there may be such rows. A
@@ -157,12 +199,12 @@ class Plan:
     """An accepted question. `digest()` names it; equal questions on equal facts have equal digests.
 
     `rows_sql` runs on a dataset version and yields unit, k0…, v0…: one row for each row of the tracked relation. `coded_sql`
-    yields the same as unit, c0…, v0…: numbers in place of the keys (`codes`), and 0 in place of a missing value; it is "" when
-    some key has no numbers. `finish_sql` runs on a table `noisy` of cell, k0…,
-    s0… and yields cell, then the outputs in order. `spread_sql` also reads `normals` (standard normal draws) and `scales` and
-    yields cell, then the two ends of every derived column's interval. One unit owns at most `max_rows` rows of the tracked
-    relation; a unit of more than `max_keys` private keys has no say in which keys are shown. `length_share` of rho pays for
-    choosing how far a unit may reach; 0 when the declared bounds hold.
+    yields the same as unit, c0…, v0…: numbers in place of the keys, and of the values that a DISTINCT counts (`codes`, of the
+    former and then of the latter). No value is 0, for QUANTILE and DISTINCT -1. It is "" when something has no numbers.
+    `finish_sql` runs on a table `noisy` of cell, k0…, s0… and yields cell, then the outputs in order. `spread_sql` also reads
+    `normals` (standard normal draws) and `scales` and yields cell, then the two ends of every derived column's interval. One
+    unit owns at most `max_rows` rows of the tracked relation; a unit of more than `max_keys` private keys has no say in which
+    keys are shown. `length_share` of rho pays for choosing how far a unit may reach; 0 when the declared bounds hold.
     """
 
     question: str
@@ -233,7 +275,7 @@ class Units(Protocol):
         """
 
     def totals(self, statistics: Sequence[Statistic], cells: Sequence[Cell]) -> list[NDArray[np.int64]]:
-        """For each of `statistics` (measured ones) the total of each cell.
+        """For each of `statistics` (measured ones) the total of each cell; for a QUANTILE of each bin, shape (cells, bins).
 
         It is the sum over units of their vectors, each scaled as `privacy.sql.bound` says.
         """

@@ -13,7 +13,7 @@ sentence here may be shown to the asker.
         ├── Unsupported · UnknownFunction · UnknownTable · UnknownColumn · AmbiguousColumn
         ├── NoPrivateTable · PrivateNotOnUnit · DifferentUnits · JoinNeedsEquality · JoinLosesUnit · JoinFanOutUnknown
         ├── NoisySubquery · UnitMissing
-        ├── UnitColumnUsed · DistinctNotUnit · NotGrouped · MisplacedAggregate · UnknownAggregate · NoAggregate
+        ├── UnitColumnUsed · DistinctNotCounted · NotGrouped · MisplacedAggregate · UnknownAggregate · NoAggregate
         └── TypeMismatch · BadLiteral · Unbounded · BadPosition · TooManyCells · TooManyParts
 """
 
@@ -236,16 +236,14 @@ class UnitColumnUsed(SqlRefused):
     )
 
 
-class DistinctNotUnit(SqlRefused):
-    """COUNT(DISTINCT x) of something else than the privacy unit."""
+class DistinctNotCounted(SqlRefused):
+    """DISTINCT in an aggregate that does not count."""
 
-    code = "sql.distinct_not_unit"
-    sentence = Text(
-        "DISTINCT is accepted for counting {unit}s only{where}.", "DISTINCT 只能用于统计 {unit} 的数量{where}。"
-    )
+    code = "sql.distinct_not_counted"
+    sentence = Text("{name} of DISTINCT values is not accepted{where}.", "不支持对 DISTINCT 取值计算 {name}{where}。")
     hint = Text(
-        "Write COUNT(DISTINCT {column}); for the values of a column use GROUP BY.",
-        "请写 COUNT(DISTINCT {column})；若要列出某列的取值，请使用 GROUP BY。",
+        "DISTINCT is for counting: COUNT(DISTINCT x); elsewhere leave it out.",
+        "DISTINCT 只用于计数：COUNT(DISTINCT x)；其他聚合请去掉。",
     )
 
 
@@ -280,10 +278,12 @@ class UnknownAggregate(SqlRefused):
     code = "sql.unknown_aggregate"
     sentence = Text("The aggregate {name} is not accepted{where}.", "不支持聚合函数 {name}{where}。")
     hint = Text(
-        "Accepted: COUNT(*), COUNT(x), COUNT(DISTINCT unit), COUNT_IF(condition), SUM(x), AVG(x), VAR_POP, VAR_SAMP, STDDEV_POP, "
-        "STDDEV_SAMP, COVAR_POP, COVAR_SAMP, CORR, each also with FILTER (WHERE condition).",
-        "可用：COUNT(*)、COUNT(x)、COUNT(DISTINCT 隐私单元)、COUNT_IF(条件)、SUM(x)、AVG(x)、VAR_POP、VAR_SAMP、STDDEV_POP、"
-        "STDDEV_SAMP、COVAR_POP、COVAR_SAMP、CORR，均可加 FILTER (WHERE 条件)。",
+        "Accepted: COUNT(*), COUNT(x), COUNT(DISTINCT x), COUNT_IF(condition), SUM(x), AVG(x), MIN(x), MAX(x), MEDIAN(x), "
+        "QUANTILE_CONT(x, q), QUANTILE_DISC(x, q), PERCENTILE_CONT(q) WITHIN GROUP (ORDER BY x), VAR_POP, VAR_SAMP, "
+        "STDDEV_POP, STDDEV_SAMP, COVAR_POP, COVAR_SAMP, CORR, each also with FILTER (WHERE condition).",
+        "可用：COUNT(*)、COUNT(x)、COUNT(DISTINCT x)、COUNT_IF(条件)、SUM(x)、AVG(x)、MIN(x)、MAX(x)、MEDIAN(x)、"
+        "QUANTILE_CONT(x, q)、QUANTILE_DISC(x, q)、PERCENTILE_CONT(q) WITHIN GROUP (ORDER BY x)、VAR_POP、VAR_SAMP、"
+        "STDDEV_POP、STDDEV_SAMP、COVAR_POP、COVAR_SAMP、CORR，均可加 FILTER (WHERE 条件)。",
     )
 
 

@@ -31,9 +31,38 @@ def lengths_sql(plan: Plan) -> str:
     return f"SELECT unit, {', '.join(squares)} FROM ({_per_unit(plan, plan.measured)}) GROUP BY unit"
 
 
-def totals_sql(plan: Plan, statistics: Sequence[Statistic]) -> str:
-    """The keys of a cell (its number, where keys are private), then the total of each statistic."""
-    keys = "cell" if plan.selects_keys else _keys(plan)
+def totals_sql(plan: Plan, statistics: Sequence[Statistic], counted: Sequence[Statistic]) -> str:
+    """The keys of a cell (its number, where keys are private), then the total of each statistic that is `counted`."""
+    keys = _cell(plan)
+    totals = [f"{_total(f'CAST(trunc(c_{s.name} * ({s.up}::DOUBLE * g)) AS BIGINT)')} AS {s.name}" for s in counted]
+    columns = ", ".join([*([keys] if keys else []), *totals])
+    return f"{_scaled(plan, statistics)} SELECT {columns} FROM scaled{_by(keys)}"
+
+
+def bins_sql(plan: Plan, statistics: Sequence[Statistic], s: Statistic) -> str:
+    """The keys of a cell, then a bin of it and its total, for the QUANTILE `s` of the statistics that share the bound."""
+    assert s.order is not None, "a QUANTILE has an order"
+    rows, cell = _located(plan)
+    place = f"greatest(0, least({s.order.bins - 1}, {s.value} // {s.order.width}))"
+    placed = f"SELECT {', '.join(['unit', *cell])}, {place} AS bin FROM {rows} WHERE {s.value} IS NOT NULL"
+    keys = ", ".join([*cell, "bin"])
+    total = _total(f"CAST(trunc({s.up}::DOUBLE * g) AS BIGINT)")
+    return f"{_gains(plan, statistics)} SELECT {keys}, {total} FROM ({placed}) JOIN gains USING (unit) GROUP BY {keys}"
+
+
+def distinct_sql(plan: Plan, statistics: Sequence[Statistic], s: Statistic) -> str:
+    """The keys of a cell, then its total, for the DISTINCT `s` of the statistics that share the bound."""
+    rows, cell = _located(plan)
+    held = f"SELECT DISTINCT {', '.join(['unit', *cell])}, {s.value} AS v FROM {rows} WHERE {s.value} IS NOT NULL"
+    given = f"least({s.up}, sum(CAST(trunc({s.up}::DOUBLE * g) AS BIGINT)))"
+    keys = ", ".join([*cell, "v"])
+    values = f"SELECT {keys}, {given} AS t FROM ({held}) JOIN gains USING (unit) GROUP BY {keys}"
+    columns = ", ".join([*cell, _total("t")])
+    return f"{_gains(plan, statistics)} SELECT {columns} FROM ({values}){_by(', '.join(cell))}"
+
+
+def _scaled(plan: Plan, statistics: Sequence[Statistic]) -> str:
+    """WITH … scaled: what one unit has in one cell, and the unit's gain g."""
     names = [f"c_{s.name}" for s in statistics]
     r = " + ".join(
         f"{weight!r}::DOUBLE * sum(CAST({c} AS DOUBLE) * {c}) OVER own"
@@ -41,15 +70,19 @@ def totals_sql(plan: Plan, statistics: Sequence[Statistic]) -> str:
     )
     measured = f"SELECT *, {r} AS r FROM per_unit WINDOW own AS (PARTITION BY unit)"
     gain = f"CASE WHEN r <= {WITHIN!r}::DOUBLE THEN 1.0::DOUBLE ELSE {SHRINK!r}::DOUBLE / sqrt(r) END"
-    totals = [
-        f"CAST(greatest(-{TOTAL}, least({TOTAL}, "
-        f"coalesce(sum(CAST(trunc({c} * ({s.up}::DOUBLE * g)) AS BIGINT)), 0))) AS BIGINT) AS {s.name}"
-        for s, c in zip(statistics, names, strict=True)
-    ]
-    group = f" GROUP BY {keys}" if keys else ""
-    columns = ", ".join([*([keys] if keys else []), *totals])
-    scaled = f"SELECT *, {gain} AS g FROM ({measured})"
-    return f"WITH per_unit AS ({_per_unit(plan, statistics)}) SELECT {columns} FROM ({scaled}){group}"
+    return f"WITH per_unit AS ({_per_unit(plan, statistics)}), scaled AS (SELECT *, {gain} AS g FROM ({measured}))"
+
+
+def _gains(plan: Plan, statistics: Sequence[Statistic]) -> str:
+    return f"{_scaled(plan, statistics)}, gains AS (SELECT DISTINCT unit, g FROM scaled)"
+
+
+def _total(summand: str) -> str:
+    return f"CAST(greatest(-{TOTAL}, least({TOTAL}, coalesce(sum({summand}), 0))) AS BIGINT)"
+
+
+def _by(keys: str) -> str:
+    return f" GROUP BY {keys}" if keys else ""
 
 
 def factors(statistics: Sequence[Statistic]) -> list[float]:
@@ -62,18 +95,28 @@ def _keys(plan: Plan) -> str:
     return ", ".join(k.name for k in plan.keys)
 
 
+def _cell(plan: Plan) -> str:
+    return "cell" if plan.selects_keys else _keys(plan)
+
+
 def _squares(statistics: Sequence[Statistic]) -> list[tuple[str, str]]:
     return [(f"c_{s.name}", f"q_{s.name}") for s in statistics]
 
 
 def _per_unit(plan: Plan, statistics: Sequence[Statistic]) -> str:
     """unit, the cell, n (rows), c_s0…: what one unit has in one cell."""
-    rows, cell = f"({plan.rows_sql})", [k.name for k in plan.keys]
-    if plan.selects_keys:
-        same = " AND ".join(f"{SHOWN}.{name} IS NOT DISTINCT FROM r.{name}" for name in cell)
-        rows, cell = f"({plan.rows_sql}) AS r JOIN {SHOWN} ON {same}", ["cell"]
+    rows, cell = _located(plan)
     columns = ["unit", *cell, "count(*) AS n", *(f"{_coordinate(s)} AS c_{s.name}" for s in statistics)]
     return f"SELECT {', '.join(columns)} FROM {rows} GROUP BY {', '.join(['unit', *cell])}"
+
+
+def _located(plan: Plan) -> tuple[str, list[str]]:
+    """The rows that count, and the columns that say in which cell each is."""
+    keys = [k.name for k in plan.keys]
+    if not plan.selects_keys:
+        return f"({plan.rows_sql})", keys
+    same = " AND ".join(f"{SHOWN}.{name} IS NOT DISTINCT FROM r.{name}" for name in keys)
+    return f"({plan.rows_sql}) AS r JOIN {SHOWN} ON {same}", ["cell"]
 
 
 def _coordinate(s: Statistic) -> str:
@@ -84,4 +127,8 @@ def _coordinate(s: Statistic) -> str:
             return f"CASE WHEN bool_or({s.value}) THEN 1::BIGINT ELSE 0::BIGINT END"
         case Aggregate.COUNT:
             return f"count(*) FILTER (WHERE {s.value})" if s.value else "count(*)"
+        case Aggregate.QUANTILE:
+            return f"count({s.value})"
+        case Aggregate.DISTINCT:
+            return f"count(DISTINCT {s.value})"
     return f"CAST(greatest(-{2 * MAX_REACH}, least({2 * MAX_REACH}, coalesce(sum({s.value}), 0))) AS BIGINT)"

@@ -41,7 +41,10 @@ def rows_sql(relation: Relation, conditions: Sequence[str], keys: Sequence[str],
 def coded_sql(
     relation: Relation, conditions: Sequence[str], digits: Sequence[Digit], measures: Sequence[Measure]
 ) -> str:
-    """unit, c0…, v0…: whole numbers throughout, 0 in place of no value and of a condition that does not hold."""
+    """unit, c0…, v0…: whole numbers throughout, 0 in place of no value and of a condition that does not hold.
+
+    QUANTILE and DISTINCT have the number of a row's value, and -1 in place of none.
+    """
     columns = [f"{relation.unit_sql} AS unit", *(f"{d.sql} AS c{i}" for i, d in enumerate(digits))]
     columns += [f"{_whole(m)} AS v{i}" for i, m in enumerate(measures) if m.row]
     return _select(relation, conditions, columns)
@@ -54,10 +57,28 @@ def _select(relation: Relation, conditions: Sequence[str], columns: Sequence[str
 
 
 def _whole(m: Measure) -> str:
-    if m.aggregate is not Aggregate.SUM:
-        return f"CASE WHEN TRY({m.row}) THEN 1 ELSE 0 END"
-    kind = "INTEGER" if m.reach < 2**31 else "BIGINT"
-    return f"CAST({f'coalesce({_row(m)}, 0)' if m.nullable else _row(m)} AS {kind})"
+    row, kind = _row(m), "INTEGER" if m.reach < 2**31 else "BIGINT"
+    match m.aggregate:
+        case Aggregate.SUM:
+            return f"CAST({f'coalesce({row}, 0)' if m.nullable else row} AS {kind})"
+        case Aggregate.QUANTILE:
+            assert m.order is not None, "a QUANTILE has an order"
+            return f"CAST(coalesce({row}, -1) AS {'INTEGER' if m.order.size < 2**31 else 'BIGINT'})"
+        case Aggregate.DISTINCT:
+            numbered = counted(m)
+            assert numbered is not None, "what has no numbers is not coded"
+            return f"coalesce(CAST(TRY({numbered.sql}) AS INTEGER), -1)"
+    return f"CASE WHEN TRY({m.row}) THEN 1 ELSE 0 END"
+
+
+def counted(m: Measure) -> Digit | None:
+    """How the values of a DISTINCT are numbered; None when they cannot be."""
+    numbered = _numbered(m.counted[0]) if m.counted is not None else None
+    if m.counted is None or numbered is None:
+        return None
+    sql, where = numbered[0], m.counted[1]
+    number = f"CASE WHEN {where} THEN {sql} END" if where else sql
+    return Digit(sql=number, codes=Codes(lookup=numbered[2], nullable=True))
 
 
 def _row(m: Measure) -> str:

@@ -13,6 +13,7 @@ from compute.jobs import Job, State, StatusCode
 from privacy.errors import Fault, Text
 from privacy.loss import Loss
 from privacy.mechanisms import NOISE_KIND, PlusMinus, value_scale
+from privacy.order import rows_beyond
 from privacy.sql.plan import Output
 from sandbox import wire
 from sandbox.api import shapes
@@ -31,6 +32,15 @@ _CHOICE = Text(
     "usual ones reach, and the few that reach further count less than they are. So ± is not known beforehand; the answer tells.",
     "按公开事实，此处每个 {unit} 最多可有 {rows} 行，不足以说明通常情形：价格的一成用于查明通常的贡献，少数更大者会计得偏少。"
     "因此 ± 无法预知，将随结果给出。",
+)
+_EXTREME = Text(
+    "{name} is a private extreme quantile, nobody's own value: about {rows} rows lie beyond it, or half of a group's rows where "
+    "it has fewer than twice as many.",
+    "{name} 是带隐私保护的极端分位数，不是任何人的取值：约有 {rows} 行在其之外；不足其两倍行数的组，则为该组行数的一半。",
+)
+_EXTREME_UNKNOWN = Text(
+    "{name} is a private extreme quantile, nobody's own value: some rows lie beyond it, the answer tells how many.",
+    "{name} 是带隐私保护的极端分位数，不是任何人的取值：有若干行在其之外，行数将随结果给出。",
 )
 _WITHHELD = Text(
     "{cells} cells rest on fewer than {units} units by their noisy count, and are withheld.",
@@ -76,7 +86,7 @@ def preview(noun: Preview, lang: str) -> wire.PreviewOut:
         remaining=shapes.loss(
             standing.remaining, standing.account.epsilon(standing.remaining), standing.account.budget.delta
         ),
-        notes=[*_choice(noun, lang), *(o.say(lang) for o in standing.decision.obligations)],
+        notes=[*_choice(noun, lang), *_extremes(noun, lang), *(o.say(lang) for o in standing.decision.obligations)],
     )
 
 
@@ -84,6 +94,17 @@ def _choice(noun: Preview, lang: str) -> list[str]:
     """Why the bounds of this question are not known yet."""
     plan = noun.plan
     return [_CHOICE.say(lang, unit=plan.unit, rows=f"{plan.max_rows:,}")] if plan.length_share else []
+
+
+def _extremes(noun: Preview, lang: str) -> list[str]:
+    """What a MIN or MAX is, and how many rows lie beyond it: public, unless its bound is yet to be chosen."""
+    plan = noun.plan
+    pairs = ((s.label, rows_beyond(s, noun.offer.loss.rho_fraction)) for s in plan.statistics)
+    return [
+        (_EXTREME_UNKNOWN if plan.length_share else _EXTREME).say(lang, name=label, rows=f"{rows:,}")
+        for label, rows in pairs
+        if rows is not None
+    ]
 
 
 def _columns(noun: Preview) -> list[wire.ColumnPreview]:
@@ -94,9 +115,8 @@ def _columns(noun: Preview) -> list[wire.ColumnPreview]:
 
 def _column(noun: Preview, output: Output, expected: PlusMinus | None) -> wire.ColumnPreview:
     statistic = next((s for s in noun.plan.statistics if s.name == output.statistic), None)
-    known = (
-        statistic is not None and not noun.plan.length_share
-    )  # noise is made for bounds that may still have to be chosen
+    # Noise is made for bounds that may still have to be chosen; that of a quantile has no one scale.
+    known = statistic is not None and statistic.order is None and not noun.plan.length_share
     scale = value_scale(statistic, noun.offer.loss) if statistic is not None and known else None
     return wire.ColumnPreview(
         name=output.name,
@@ -126,6 +146,7 @@ def answer(stored: StoredAnswer, *, repeated: bool, lang: str, names: Names) -> 
         cost=cost,
         charged=shapes.loss(Loss(), 0.0, noun.delta) if repeated else cost,
         repeated=repeated,
+        notes=[_EXTREME.say(lang, name=b.statistic, rows=f"{b.beyond:,}") for b in noun.bounds if b.beyond is not None],
         suppressed=_suppressed(noun, lang),
         receipt=noun.receipt,
         digest=hashlib.sha256(stored.body).hexdigest(),

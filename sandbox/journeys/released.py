@@ -19,6 +19,7 @@ from access.audit import stamp
 from compute.jobs import Job
 from privacy.loss import Loss
 from privacy.mechanisms import NOISE_KIND, Answer, threshold
+from privacy.order import rows_beyond
 from privacy.sql.bound import WEIGHT_ONE
 from privacy.sql.plan import Plan, Statistic
 from sandbox.journeys.offer import Question
@@ -46,11 +47,13 @@ class Bound:
     """How far one privacy unit can move a statistic, as an L2 norm B over all cells, and the part of rho that paid for it.
 
     With a the shares of the statistics scaled to add up to 1, one unit keeps Σ a · norm² / B² <= 1: all of them together.
+    `beyond` is about how many rows lie beyond a MIN or MAX; None for anything else.
     """
 
     statistic: str
     bound: float
     share: float
+    beyond: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +132,7 @@ def released(*, answer: Answer, plan: Plan, question: Question, job: Job, receip
         ),
         rows=tuple(tuple(_cell(v) for v in row) for row in answer.rows),
         intervals=answer.intervals,
-        bounds=bounds(answer.statistics),
+        bounds=bounds(answer.statistics, answer.loss),
         suppressed=answer.suppressed,
         min_units=plan.min_units,
         key_units=units_of(answer.threshold),
@@ -138,10 +141,15 @@ def released(*, answer: Answer, plan: Plan, question: Question, job: Job, receip
     )
 
 
-def bounds(statistics: Iterable[Statistic]) -> tuple[Bound, ...]:
-    """B of each statistic, in its own unit, and what each pays."""
+def bounds(statistics: Iterable[Statistic], loss: Loss) -> tuple[Bound, ...]:
+    """B of each statistic, in its own unit, what each pays, and how far from the end an extreme lies at that price."""
     return tuple(
-        Bound(statistic=s.label, bound=math.sqrt(s.bound_squared * Fraction(s.step) ** 2), share=float(s.share))
+        Bound(
+            statistic=s.label,
+            bound=math.sqrt(s.bound_squared * Fraction(s.step) ** 2),
+            share=float(s.share),
+            beyond=rows_beyond(s, loss.rho_fraction),
+        )
         for s in statistics
     )
 

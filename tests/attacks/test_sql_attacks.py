@@ -112,6 +112,7 @@ PUBLIC_SHAPES = (
     "SELECT tier, count(*) FROM visits LEFT JOIN places USING (city) GROUP BY tier",
     "SELECT kind, e.level, count(*) FROM visits v JOIN events e ON v.city = e.city GROUP BY kind, e.level",
     "SELECT rate, count(*) FROM visits GROUP BY rate",
+    "SELECT dept, min(age), median(amount), count(DISTINCT note) FROM visits GROUP BY dept",
 )
 
 
@@ -130,7 +131,8 @@ def test_rows_of_public_keys_are_the_same_whoever_is_in_the_table(versions: Vers
 
 def test_without_groups_there_is_always_one_row(versions: Versions) -> None:
     found = versions.answers(
-        "SELECT count(*), sum(amount), avg(amount), count(DISTINCT person_id) FROM visits WHERE age < 0"
+        "SELECT count(*), sum(amount), avg(amount), count(DISTINCT person_id), max(amount), count(DISTINCT code) "
+        "FROM visits WHERE age < 0"
     )
     assert {len(a.rows) for a in found.values()} == {1}
 
@@ -167,7 +169,8 @@ def test_an_expression_that_fails_on_one_row_fails_nobody(versions: Versions, ex
     Every expression stands in the question more than once: DuckDB computes what occurs twice once, outside of a TRY.
     """
     value = f"least(greatest({expression}, -9), 9)"
-    aggregates = f"sum({value}), avg({value}), count({expression}), count_if({expression} > 1)"
+    aggregates = f"sum({value}), avg({value}), count({expression}), count_if({expression} > 1), median({value}), "
+    aggregates += f"count(DISTINCT {expression})"
     for sql in (
         f"SELECT {aggregates} FROM visits",
         f"SELECT {aggregates} FROM visits WHERE {expression} > 0 OR {expression} <= 0 OR note = 'nan'",

@@ -14,10 +14,11 @@ import duckdb
 import numpy as np
 import pytest
 
-from compute.engines import streamed, units
+from compute.engines import chunks, streamed
+from compute.engines.chunks import Unstreamable
 from compute.engines.connection import Deadline, opened
 from compute.engines.duckdb import DuckEngine
-from compute.engines.streamed import StreamedUnits, Unstreamable, keys_of
+from compute.engines.streamed import StreamedUnits, numbers_of
 from compute.engines.units import SqlUnits, units_of
 from privacy.errors import Fault
 from privacy.loss import price
@@ -26,6 +27,7 @@ from privacy.sql import compile_query
 from privacy.sql.bound import refined
 from privacy.sql.plan import Cell, Plan, Units
 from tests.fakes import town
+from tests.fakes.units import Rows
 
 TWO = replace(town.LIMITS, threads=2)
 MANY = replace(town.FACTS, tables=tuple(replace(t, max_rows=64) if t.unit else t for t in town.FACTS.tables))
@@ -49,6 +51,18 @@ QUESTIONS = {
     "far numbers": "SELECT wide, count(*) FROM visits GROUP BY wide",
     "private scores": "SELECT score, count(*) FROM visits GROUP BY score",
 }
+#: Statistics that look at each row's own value.
+BINNED = {
+    "quantiles": "SELECT median(least(greatest(stock, -9), 9)), max(score), quantile_disc(level, 0.9), count(stock) FROM visits",
+    "quantiles by city": "SELECT city, dept, median(amount), sum(score) FROM visits GROUP BY city, dept",
+    "quantiles of some": "SELECT level // 3 AS k, max(score) FILTER (WHERE urgent), count(*) FROM visits GROUP BY k",
+    "quantiles of private keys": "SELECT code, median(amount), count(DISTINCT person_id) FROM visits GROUP BY code",
+    "different values": "SELECT count(DISTINCT code), count(DISTINCT stock), count(DISTINCT score / level) FROM visits",
+    "different values by city": "SELECT city, count(DISTINCT code) FILTER (WHERE urgent), count(*) FROM visits GROUP BY city",
+    "different values of private keys": "SELECT stock, count(DISTINCT city), median(level) FROM visits GROUP BY stock",
+    "off the grid": "SELECT CASE WHEN stock > 5 THEN 'full' END AS k, count(DISTINCT day), max(score) FROM visits GROUP BY k",
+}
+UNNUMBERED = ("different values",)
 STREAMED = [q for q in QUESTIONS if q not in ("far numbers", "joined", "private words")]
 
 
@@ -79,7 +93,7 @@ def both(version: Path, plan: Plan) -> Iterator[tuple[Units, Units]]:
 
 
 def streaming(connection: duckdb.DuckDBPyConnection, plan: Plan, deadline: Deadline, threads: int = 2) -> StreamedUnits:
-    keys = keys_of(connection, plan)
+    keys = numbers_of(connection, plan)
     assert keys is not None
     return StreamedUnits(connection, plan, keys, deadline, threads)
 
@@ -114,6 +128,32 @@ def test_both_forms_give_the_same_integers(
                 mine, exact = ours.totals(held, cells), reference.totals(held, cells)
                 assert [m.dtype for m in mine] == [np.dtype(np.int64)] * len(held)
                 assert [m.tolist() for m in mine] == [e.tolist() for e in exact], (name, clip)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 100_000])
+@pytest.mark.parametrize("name", BINNED)
+def test_rows_are_binned_as_they_are_in_python(
+    version: Path, name: str, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both forms and the fake give the same integers, at bounds that cut nobody, some and everybody."""
+    monkeypatch.setattr(streamed, "BATCH", batch)
+    plan = compile_query(BINNED[name], MANY)
+    with both(version, plan) as (ours, reference), opened(str(version), town.LIMITS, read_only=True) as other:
+        assert isinstance(ours, SqlUnits) == (name in UNNUMBERED)
+        fake = Rows(plan, other.execute(plan.rows_sql).fetchall())
+        if plan.selects_keys:
+            assert list(fake.weights()[0]) == list(reference.weights()[0]) == list(ours.weights()[0])
+            assert fake.weights()[1].tolist() == reference.weights()[1].tolist() == ours.weights()[1].tolist()
+        cells = cells_of(plan, reference)
+        lengths = sorted(map(tuple, reference.lengths(cells)))
+        assert sorted(map(tuple, fake.lengths(cells))) == sorted(map(tuple, ours.lengths(cells))) == lengths
+        for clip in (10.0**9, 3.0, 0.7):
+            held = [refined(s, clip * s.reach) for s in plan.measured]
+            mine, exact = fake.totals(held, cells), reference.totals(held, cells)
+            assert [o.tolist() for o in ours.totals(held, cells)] == [e.tolist() for e in exact], clip
+            assert [e.dtype for e in exact] == [np.dtype(np.int64)] * len(held)
+            assert [m.tolist() for m in mine] == [e.tolist() for e in exact], clip
+            assert all(e.any() for e in exact)
 
 
 @pytest.mark.parametrize("name", STREAMED)
@@ -208,7 +248,7 @@ def test_rows_too_many_to_keep_are_read_again(version: Path, monkeypatch: pytest
 
 
 def test_more_codes_than_memory_is_worth_go_by_the_reference(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(units, "MAX_CODES", 3)
+    monkeypatch.setattr(streamed, "MAX_CODES", 3)
     with opened(str(version), town.LIMITS, read_only=True) as connection:
         assert isinstance(units_of(connection, plan_of("public texts"), town.LIMITS), SqlUnits)
 
@@ -243,9 +283,9 @@ def test_a_unit_of_too_many_rows_goes_by_the_reference(version: Path, monkeypatc
 
 
 def test_slots_are_numbered_from_the_beginning_again(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streamed, "MAX_SLOT", 30)
+    monkeypatch.setattr(chunks, "MAX_SLOT", 30)
     monkeypatch.setattr(streamed, "BATCH", 50)
-    monkeypatch.setattr(streamed, "BLOCK", 1_000)
+    monkeypatch.setattr(chunks, "BLOCK", 1_000)
     plan = plan_of("private texts")
     with both(version, plan) as (ours, reference):
         cells = cells_of(plan, reference)
@@ -257,22 +297,22 @@ def test_totals_are_exact_until_they_reach_the_end(each: int) -> None:
     """64 bits are emptied in time, in whatever order the threads came; what is beyond ±2^62 is kept there."""
     (wide,) = compile_query("SELECT count(*) FROM visits", MANY).measured
     wide = replace(wide, bound_squared=2**88, reach=2**44)
-    parts = [streamed._Totals([wide], 2), streamed._Totals([wide], 2)]
+    parts = [chunks.Totals([wide], (1, 2)), chunks.Totals([wide], (1, 2))]
     chunk = streamed.BATCH + 1
     for i in range(9):
         parts[i % 2].expect(chunk)
         parts[i % 2].now[0, 0] += each * chunk
         parts[i % 2].now[0, 1] -= each
-    whole = streamed._Totals.joined(parts)
+    whole = chunks.Totals.joined(parts)
     assert whole.dtype == np.int64
     assert whole.tolist() == [[max(-(2**62), min(2**62, 9 * chunk * each)), -9 * each]]
 
 
 def test_a_unit_moves_a_total_no_further_than_is_expected(version: Path) -> None:
-    """What the emptying of the totals rests on: no unit adds more than `_farthest`, whatever the bounds."""
+    """What the emptying of the totals rests on: no unit adds more than `farthest`, whatever the bounds."""
     plan = plan_of("public texts")
     for clip in (10.0**9, 3.0, 0.001):
         held = [refined(s, clip * s.reach) for s in plan.measured]
         with both(version, plan) as (ours, _):
             furthest = max(abs(t).max() for t in ours.totals(held, plan.grid()))
-        assert furthest <= 80 * streamed._farthest(held)
+        assert furthest <= 80 * chunks.farthest(held)

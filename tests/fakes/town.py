@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import duckdb
+import numpy as np
 
 from compute.engines.connection import Deadline, opened
 from compute.engines.duckdb import DuckEngine
@@ -158,15 +159,15 @@ def referred(path: Path, plan: Plan, cells: Sequence[Cell] | None = None) -> lis
 
 
 def cells_of(units: Units, plan: Plan, cells: Sequence[Cell] | None = None) -> list[Cell]:
-    """Keys, then every statistic of the plan, weights included."""
+    """Keys, then every statistic of the plan, weights included; a quantile is the tuple of its bins."""
     weights: dict[Cell, int] = {}
     if plan.selects_keys:
         weights = {key: int(weight) for key, weight in zip(*units.weights(), strict=True)}
     cells = cells if cells is not None else list(weights) if plan.selects_keys else plan.grid()
-    totals = [t.tolist() for t in units.totals(plan.measured, cells)]
+    totals = [[tuple(n) if isinstance(n, list) else n for n in t.tolist()] for t in units.totals(plan.measured, cells)]
     found = []
     for i, cell in enumerate(cells):
         column = iter(totals)
         values = (weights.get(cell, 0) if s.aggregate is Aggregate.WEIGHT else next(column)[i] for s in plan.statistics)
         found.append((*cell, *values))
-    return [c for c in found if not plan.keys or any(c[len(plan.keys) :])]
+    return [c for c in found if not plan.keys or np.any(np.hstack(c[len(plan.keys) :]))]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.sql.bound import SHRINK, WITHIN
+from privacy.sql.bound import SHRINK, WEIGHT_ONE, WITHIN
 from privacy.sql.plan import Aggregate, Cell, Plan, Statistic
 from privacy.sql.reference import factors
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """`cells` hold the keys, then one integer for each statistic of the plan, weights included."""
+    """`cells` hold the keys, then for each statistic of the plan, weights included, an integer or the integers of its bins."""
 
     plan: Plan
     cells: Sequence[Cell]
@@ -32,9 +34,10 @@ class Given:
     def totals(self, statistics: Sequence[Statistic], cells: Sequence[Cell]) -> list[NDArray[np.int64]]:
         width = len(self.plan.keys)
         known = {c[:width]: c[width:] for c in self.cells}
-        places = [i for i, s in enumerate(self.plan.statistics) if s.aggregate is not Aggregate.WEIGHT]
-        nothing = (0,) * len(self.plan.statistics)
-        return [np.array([known.get(tuple(c), nothing)[i] for c in cells], np.int64) for i in places]
+        places = [(i, s) for i, s in enumerate(self.plan.statistics) if s.aggregate is not Aggregate.WEIGHT]
+        nothing = [(0,) * s.order.bins if s.order else 0 for s in self.plan.statistics]
+        found = [np.array([known.get(tuple(c), nothing)[i] for c in cells], np.int64) for i, _ in places]
+        return [t.reshape(-1, s.order.bins) if s.order else t for t, (_, s) in zip(found, places, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +60,82 @@ class Vectors:
         up = np.array([s.up for s in statistics], np.float64)
         scaled = np.trunc(self.rows * (up * gain[:, None])[:, None, :]).astype(np.int64)
         return [np.ascontiguousarray(t) for t in scaled.sum(axis=0).T]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows that `rows_sql` yields, bounded as `privacy.sql.bound` says in plain Python: any plan, any statistic."""
+
+    plan: Plan
+    rows: Sequence[tuple[Any, ...]]
+
+    def weights(self) -> tuple[Sequence[Cell], NDArray[np.int64]]:
+        held: dict[object, set[Cell]] = {}
+        for row in self.rows:
+            held.setdefault(row[0], set()).add(self._cell(row))
+        found: dict[Cell, int] = {}
+        for keys in held.values():
+            for key in keys if len(keys) <= self.plan.max_keys else ():
+                found[key] = found.get(key, 0) + int(WEIGHT_ONE / math.sqrt(len(keys)))
+        cells = sorted(found, key=lambda c: [(v is None, v) for v in c])
+        return cells, np.array([found[c] for c in cells], np.int64)
+
+    def lengths(self, cells: Sequence[Cell]) -> NDArray[np.float64]:
+        squares = [
+            [sum(self._coordinate(s, own) ** 2 for own in held.values()) for s in (None, *self.plan.measured)]
+            for held in self._units(cells).values()
+        ]
+        return np.array(squares, np.float64).reshape(-1, len(self.plan.measured) + 1)
+
+    def totals(self, statistics: Sequence[Statistic], cells: Sequence[Cell]) -> list[NDArray[np.int64]]:
+        shapes = [(len(cells), *([s.order.bins] if s.order else [])) for s in statistics]
+        totals = [np.zeros(shape, np.int64) for shape in shapes]
+        known = {c: i for i, c in enumerate(cells)}
+        given: dict[tuple[int, int, object], int] = {}
+        for held in self._units(cells).values():
+            squares = [sum(self._coordinate(s, own) ** 2 for own in held.values()) for s in statistics]
+            r = sum(f * q for f, q in zip(factors(statistics), squares, strict=True))
+            gain = 1.0 if r <= WITHIN else SHRINK / math.sqrt(r)
+            for cell, own in held.items():
+                for j, s in enumerate(statistics if cell in known else ()):
+                    at, one = known[cell], math.trunc(s.up * gain)
+                    if s.order is not None:
+                        for value in self._values(s, own):
+                            totals[j][at, value // s.order.width] += one
+                    elif s.aggregate is Aggregate.DISTINCT:
+                        for value in set(self._values(s, own)):
+                            given[j, at, value] = given.get((j, at, value), 0) + one
+                    else:
+                        totals[j][at] += math.trunc(self._coordinate(s, own) * (s.up * gain))
+        for (j, at, _), weight in given.items():
+            totals[j][at] += min(statistics[j].up, weight)
+        return totals
+
+    def _cell(self, row: tuple[Any, ...]) -> Cell:
+        return row[1 : 1 + len(self.plan.keys)]
+
+    def _units(self, cells: Sequence[Cell]) -> dict[object, dict[Cell, list[tuple[Any, ...]]]]:
+        """What each unit has in each cell; rows with a public key that is none of the values bound their unit too."""
+        found: dict[object, dict[Cell, list[tuple[Any, ...]]]] = {}
+        for row in self.rows:
+            if not self.plan.selects_keys or self._cell(row) in cells:
+                found.setdefault(row[0], {}).setdefault(self._cell(row), []).append(row)
+        return found
+
+    def _values(self, s: Statistic, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+        named = [t.value for t in self.plan.statistics if t.value]
+        place = 1 + len(self.plan.keys) + named.index(s.value)
+        return [row[place] for row in rows if row[place] is not None]
+
+    def _coordinate(self, s: Statistic | None, rows: Sequence[tuple[Any, ...]]) -> int:
+        if s is None or not s.value:
+            return 1 if s is not None and s.aggregate is Aggregate.UNITS else len(rows)
+        values = self._values(s, rows)
+        match s.aggregate:
+            case Aggregate.SUM | Aggregate.COUNT:
+                return sum(values)
+            case Aggregate.UNITS_WHERE:
+                return int(any(values))
+            case Aggregate.DISTINCT:
+                return len(set(values))
+        return len(values)

@@ -60,6 +60,9 @@ def described(plan: Plan) -> str:
         size = f"reach {s.reach}, bound² {s.bound_squared}, step {s.step}, rounds to {s.round_to}, share {s.share}"
         chosen = f", {s.ratio_share} for its proportion" if s.ratio_share else ""
         lines.append(f"{s.name} {s.aggregate} [{s.label}]: {s.value or 'rows'}, {size}{chosen}")
+        if s.order:
+            o, first = s.order, s.order.first * s.order.step
+            lines.append(f"{s.name} at {o.level}: {o.bins} bins of {o.width * o.step} from {first}, {o.size} values")
     for o in plan.outputs:
         origin = "key" if o.is_key else o.statistic or ("average" if o.average else "derived")
         lines.append(f"column {o.name} {o.kind}: {origin}")

@@ -34,6 +34,7 @@ from privacy.mechanisms import (
     upper_quantile,
     value_scale,
 )
+from privacy.sql import bound
 from privacy.sql.bound import WEIGHT_ONE
 from privacy.sql.plan import Aggregate, Plan, SmallTable, Statistic
 from tests.fakes.units import Given
@@ -217,7 +218,7 @@ def test_a_private_key_is_shown_only_when_enough_units_hold_it():
 
 def test_of_too_many_private_keys_those_with_the_greatest_weights_are_shown(monkeypatch):
     """The rounding that `privacy.sql.bound` pays for is that of no more cells; the keys keep their order."""
-    monkeypatch.setattr(mechanisms, "MAX_CELLS", 3)
+    monkeypatch.setattr(bound, "MAX_CELLS", 3)
     limit = math.ceil(threshold(BY_DEPT.statistics[1], BY_DEPT.max_keys, PLENTY))
     given = Given(BY_DEPT, [(f"d{i}", *lattice(BY_DEPT, i, limit + 10 * w)) for i, w in enumerate((5, 1, 9, 2, 7))])
     assert [row[0] for row in release(BY_DEPT, given, PLENTY, copying(BY_DEPT)).rows] == ["d0", "d2", "d4"]

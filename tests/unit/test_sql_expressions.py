@@ -217,7 +217,7 @@ def test_every_row_lies_in_the_range_and_on_the_lattice(text):
         ("CASE WHEN age THEN 1 END", "sql.type_mismatch", 18),
         ("CASE age WHEN 'x' THEN 1 END", "sql.type_mismatch", 13),
         ("CASE WHEN TRUE THEN 1 ELSE 'x' END", "sql.type_mismatch", 28),
-        ("median(age)", "sql.unknown_aggregate", 8),
+        ("median(age)", "sql.misplaced_aggregate", 8),
         ("first(age IGNORE NULLS)", "sql.unknown_aggregate", 8),
         ("any_value(age)", "sql.unknown_aggregate", 18),
         ("count(*)", "sql.misplaced_aggregate", 8),

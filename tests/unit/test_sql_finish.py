@@ -146,10 +146,15 @@ def test_the_kind_of_a_column(text, kinds):
     [
         ("age", "sql.not_grouped"),
         ("age + count(*)", "sql.not_grouped"),
-        ("count(DISTINCT age)", "sql.distinct_not_unit"),
-        ("count(DISTINCT person_id, age)", "sql.distinct_not_unit"),
-        ("sum(DISTINCT age)", "sql.distinct_not_unit"),
-        ("avg(DISTINCT age)", "sql.distinct_not_unit"),
+        ("count(DISTINCT age, level)", "sql.unsupported"),
+        ("count(DISTINCT person_id, age)", "sql.unsupported"),
+        ("count(DISTINCT (age, level))", "sql.unsupported"),
+        ("count(DISTINCT person_id + 1)", "sql.unit_column"),
+        ("count(DISTINCT count(*))", "sql.misplaced_aggregate"),
+        ("sum(DISTINCT age)", "sql.distinct_not_counted"),
+        ("avg(DISTINCT age)", "sql.distinct_not_counted"),
+        ("median(DISTINCT age)", "sql.distinct_not_counted"),
+        ("max(DISTINCT age) FILTER (WHERE urgent)", "sql.distinct_not_counted"),
         ("count(age, age)", "sql.unsupported"),
         ("count(* EXCLUDE (age))", "sql.unsupported"),
         ("sum(age ORDER BY age)", "sql.unsupported"),
@@ -165,14 +170,37 @@ def test_the_kind_of_a_column(text, kinds):
         ("sum(count(*))", "sql.misplaced_aggregate"),
         ("count_if(sum(age) > 1)", "sql.misplaced_aggregate"),
         ("sum(age + count(*))", "sql.misplaced_aggregate"),
-        ("max(age)", "sql.unknown_aggregate"),
-        ("max(age) FILTER (WHERE urgent)", "sql.unknown_aggregate"),
-        ("median(age) FILTER (WHERE urgent)", "sql.unknown_aggregate"),
+        ("mode(age)", "sql.unknown_aggregate"),
+        ("mode(age) FILTER (WHERE urgent)", "sql.unknown_aggregate"),
+        ("approx_quantile(age, 0.5)", "sql.unknown_aggregate"),
+        ("approx_quantile(age, 0.5) FILTER (WHERE urgent)", "sql.unknown_aggregate"),
+        ("max(age, 3)", "sql.unsupported"),
+        ("median(stock)", "sql.unbounded"),
+        ("min(city)", "sql.type_mismatch"),
+        ("max(day)", "sql.type_mismatch"),
+        ("median(urgent)", "sql.type_mismatch"),
+        ("median(person_id)", "sql.unit_column"),
+        ("max(count(*))", "sql.misplaced_aggregate"),
+        ("percentile_cont(0.5) WITHIN GROUP (ORDER BY count(*))", "sql.misplaced_aggregate"),
+        ("median(age ORDER BY level)", "sql.unsupported"),
+        ("median(age) OVER ()", "sql.unsupported"),
+        ("quantile_cont(age, level)", "sql.unsupported"),
+        ("quantile_cont(age, 1.5)", "sql.unsupported"),
+        ("quantile_cont(age, -0.5)", "sql.unsupported"),
+        ("quantile_cont(age, '0.5')", "sql.unsupported"),
+        ("quantile_cont(age, [0.1, 0.9])", "sql.unsupported"),
+        ("quantile_disc(age, 0.1234567)", "sql.unsupported"),
+        ("quantile(age, 1e-1)", "sql.unsupported"),
+        ("quantile(age, ٠)", "sql.unsupported"),
+        ("quantile(age)", "sql.syntax"),
+        ("percentile_cont(0.5) WITHIN GROUP (ORDER BY age, level)", "sql.unsupported"),
+        ("percentile_cont(age) WITHIN GROUP (ORDER BY age)", "sql.unsupported"),
+        ("mode() WITHIN GROUP (ORDER BY age)", "sql.unsupported"),
+        ("median(age) WITHIN GROUP (ORDER BY age)", "sql.unsupported"),
         ("count(*) FILTER (WHERE age)", "sql.type_mismatch"),
         ("count(*) FILTER (WHERE person_id = 7)", "sql.unit_column"),
         ("count(*) FILTER (WHERE count(*) > 1)", "sql.misplaced_aggregate"),
-        ("count(DISTINCT age) FILTER (WHERE urgent)", "sql.distinct_not_unit"),
-        ("stddev(DISTINCT age)", "sql.distinct_not_unit"),
+        ("stddev(DISTINCT age)", "sql.distinct_not_counted"),
         ("stddev(stock)", "sql.unbounded"),
         ("var_pop(city)", "sql.type_mismatch"),
         ("var_pop(sum(age))", "sql.misplaced_aggregate"),
@@ -192,10 +220,10 @@ def test_what_may_not_stand_in_an_answer(text, code):
     refused(f"SELECT {text} FROM visits", code)
 
 
-def test_a_refusal_about_distinct_names_the_unit():
-    problem = refused("SELECT sum(DISTINCT age) FROM visits", "sql.distinct_not_unit")
-    assert problem.say("en") == "DISTINCT is accepted for counting persons only (line 1, column 8)."
-    assert problem.advise("en").startswith("Write COUNT(DISTINCT person_id);")
+def test_a_refusal_about_distinct_names_the_aggregate():
+    problem = refused("SELECT sum(DISTINCT age) FROM visits", "sql.distinct_not_counted")
+    assert problem.say("en") == "SUM of DISTINCT values is not accepted (line 1, column 8)."
+    assert "COUNT(DISTINCT x)" in problem.advise("en")
 
 
 def test_keys_are_known_as_whole_expressions_and_inside_others():

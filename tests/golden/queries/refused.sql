@@ -2,7 +2,7 @@
 sql.unsupported | SELECT * FROM visits
 sql.unit_column | SELECT person_id FROM visits
 sql.unit_column | SELECT person_id, count(*) FROM visits GROUP BY person_id
-sql.unknown_aggregate | SELECT max(person_id) FROM visits
+sql.unit_column | SELECT max(person_id) FROM visits
 sql.unit_column | SELECT count(*) FROM visits WHERE person_id = 7
 sql.not_grouped | SELECT city, amount FROM visits
 sql.unbounded | SELECT sum(stock) FROM visits
@@ -27,12 +27,12 @@ sql.unknown_aggregate | SELECT string_agg(note, ',') FROM visits
 sql.unknown_aggregate | SELECT arg_max(amount, age) FROM visits
 sql.unknown_aggregate | SELECT first(amount) FROM visits
 sql.unknown_aggregate | SELECT any_value(note) FROM visits
-sql.unknown_aggregate | SELECT max(amount) FROM visits
-sql.unknown_aggregate | SELECT median(amount) FROM visits
-sql.unknown_aggregate | SELECT quantile_cont(amount, 0.9) FROM visits
+sql.unbounded | SELECT max(stock) FROM visits
+sql.unsupported | SELECT quantile_cont(amount, [0.1, 0.9]) FROM visits
+sql.unsupported | SELECT quantile_cont(amount, 2) FROM visits
 sql.unknown_aggregate | SELECT mode(city) FROM visits
-sql.distinct_not_unit | SELECT count(DISTINCT city) FROM visits
-sql.distinct_not_unit | SELECT sum(DISTINCT age) FROM visits
+sql.unsupported | SELECT count(DISTINCT city, dept) FROM visits
+sql.distinct_not_counted | SELECT sum(DISTINCT age) FROM visits
 sql.unknown_function | SELECT error('x') FROM visits
 sql.unknown_function | SELECT count(*) FROM visits WHERE error(note) IS NULL
 sql.unsupported | SELECT count(*) FROM (SELECT * FROM visits LIMIT 10) v
@@ -82,6 +82,9 @@ sql.unsupported | PRAGMA table_info('visits')
 sql.unsupported | EXPLAIN ANALYZE SELECT count(*) FROM visits
 sql.unsupported | COPY visits TO 'x.csv'
 sql.unit_column | SELECT coalesce(person_id, 0) AS p, count(*) FROM visits GROUP BY p
-sql.distinct_not_unit | SELECT count(DISTINCT person_id + 1) FROM visits
+sql.unit_column | SELECT count(DISTINCT person_id + 1) FROM visits
 sql.unit_column | SELECT count(*) FROM visits WHERE person_id IN (1, 2, 3)
-sql.unknown_aggregate | SELECT min(day), max(day) FROM visits
+sql.type_mismatch | SELECT min(day), max(day) FROM visits
+sql.unknown_aggregate | SELECT approx_quantile(amount, 0.5) FROM visits
+sql.too_many_cells | SELECT city, dept, level, rate, urgent, 性别, month(day), median(amount) FROM visits GROUP BY ALL
+sql.unsupported | SELECT median(amount) FROM (SELECT person_id, quantile_cont(amount, 0.5) AS amount FROM visits GROUP BY person_id) v

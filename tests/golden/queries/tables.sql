@@ -212,3 +212,18 @@ SELECT count(*) FROM visits WHERE lpad(note, 4, '0') = '0abc' OR concat_ws('-', 
 SELECT sum(least(strlen(note), 30)), sum(age & 7), sum(age | 1), sum(xor(age, 5)), sum(age >> 1) FROM visits WHERE note <> ''
 SELECT sum(pow(age, 0.5)), sum(log2(age + 1)), sum(cbrt(score)), sum(sin(age)), sum(atan2(score, age)) FROM visits
 SELECT count(*) FROM visits WHERE isnan(sqrt(score)) OR isinf(score / age) OR NOT isfinite(ln(age))
+SELECT median(age), quantile_cont(age, 0.9), quantile_disc(age, 0.1), quantile(age, 0.25), min(age), max(age) FROM visits
+SELECT urgent, median(level), min(score), max(score), min(fee), max(fee) FROM visits GROUP BY urgent
+SELECT dept, min(amount), max(amount), quantile_disc(amount, 0.462) FROM visits GROUP BY dept
+SELECT code, median(age), max(age), count(*) FROM visits GROUP BY code
+SELECT percentile_cont(0.9) WITHIN GROUP (ORDER BY age), percentile_disc(0.75) WITHIN GROUP (ORDER BY fee DESC) FROM visits
+SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY rate) FILTER (WHERE urgent), max(age) FILTER (WHERE urgent) FROM visits
+SELECT max(age) - min(age), min(least(greatest(stock, -500), 500)) FROM visits
+SELECT dept FROM visits GROUP BY dept HAVING min(age) >= 0 AND max(age) < 0
+SELECT dept, urgent, quantile_disc(score, 0.48) FROM visits GROUP BY dept, urgent
+SELECT count(DISTINCT city), count(DISTINCT dept), count(DISTINCT code), count(DISTINCT note), count(DISTINCT age) FROM visits
+SELECT count(DISTINCT stock), count(DISTINCT score), count(DISTINCT urgent), count(DISTINCT seen), count(DISTINCT day) FROM visits
+SELECT dept, count(DISTINCT day), count(DISTINCT floor(amount / 100)) FILTER (WHERE urgent) FROM visits GROUP BY dept
+SELECT code, count(DISTINCT city || '/' || dept), count(DISTINCT person_id) FROM visits GROUP BY code
+SELECT count(DISTINCT date_trunc('month', day)), count(DISTINCT nullif(score, score)), count(DISTINCT 1) FROM visits
+SELECT count(DISTINCT v.city), count(DISTINCT 省份), median(population) FROM visits v JOIN places p ON v.city = p.city

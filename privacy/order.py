@@ -1,0 +1,135 @@
+"""Order statistics: which bin of a public range holds a quantile, drawn by how near its ranks are to the one that is asked for.
+
+Owns scores, targets and the interval; the draws are OpenDP's (`privacy.mechanisms`). It sees a cell's rows by bin, each unit's
+rows weighed as `privacy.sql.bound` says, and no unit.
+
+Score. L of N weighed rows lie below a bin, E in it. The bin holds the row of rank T where L <= T <= L + E; its score is
+min(T - L, L + E - T): how deep T lies in it, below 0 how far it lies beside. For the level p/q it is counted in units of 1/q:
+min(pN - qL, qL + qE - pN), in whole numbers. One unit more, of weight w in the cell, changes qL by 0 to qw and pN by pw, and
+so each score by at most m·w, m = max(p, q - p). MIN and MAX ask for T = r and T = N - r, or for half of the rows where there
+are not 2r: q = 1, T changes by 0 to w, and again m = 1 = max(p, q - p). Keeping scores within limits is 1-Lipschitz.
+
+Price. Report noisy max with Gumbel noise of scale b draws bin c with probability proportional to e^(score_c/b) (Dwork & Roth
+2014, Section 3.4). Fix two databases D, D' that differ in unit u, who weighs w_k in cell k. Over its bins f = ln P_k/P'_k lies
+in an interval of length η = 2m·w_k/b, because scores change by at most m·w_k up or down. With ψ(t) = ln E'[e^(tf)] we have
+ψ(0) = ψ(1) = 0, and ψ'' is the variance of f under a tilted law, at most η²/4 (Popoviciu 1935). So ψ(t) - t(t - 1)η²/8 is
+concave and not above 0 beyond 1: the Rényi divergence D_α(P_k | P'_k) = ψ(α)/(α - 1) is at most α·η²/8 (for all pairs at once
+this is Cesar & Rogers 2021, Lemma 3.4). Draws are independent, so for this pair the divergences of all cells add up, to
+α·Σ_k m²w_k²/(2b²). That is what Gaussian noise of scale b/m costs a vector of w_k, and w_k is a coordinate of x'_j in
+`privacy.sql.bound`: in the sum there b/m takes the place of sigma_j, b >= m B_j (1 + 2^-26)/sqrt(2 share_j rho). The whole is
+at most α·rho for each pair of neighbours, whoever u is: rho-zCDP. OpenDP is asked for the price of a change of m·B_j.
+
+Interval. Four fifths of the share draw the value, a tenth each a bin `REACH` scales of its own noise below the target and above.
+Between these ranks the values are taken to lie evenly; `WIDTH` scales of the value's noise on this slope are the interval. Two
+more candidates are the ends of the range themselves, which win where there are not so many rows (by `EASE` scales more, a
+constant): then the interval ends there, and goes as far as the drawn bin on the other side.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.choice import Draws, noise_scale
+from privacy.sql.bound import SLACK
+from privacy.sql.plan import Order, Statistic
+
+#: The parts of a quantile's share that draw the value, and each end of its interval.
+VALUE, END = Fraction(4, 5), Fraction(1, 10)
+#: How far from the target the ends are drawn, and how wide the interval is: in scales of the noise of either.
+REACH, WIDTH, EASE = 4, 3.3, 3
+#: With so many scales between MIN or MAX and the end of the data, a bin without data is drawn once in twenty times at most.
+BEYOND = 20
+#: Scores are kept within this. The best one is near 0, and noise is far smaller: what is cut was never drawn.
+FARTHEST = 2**62
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picked:
+    """A drawn quantile and its 95 % interval, low <= value <= high, in steps of its `Order`."""
+
+    value: int
+    low: int
+    high: int
+
+
+def sensitivity(statistic: Statistic, order: Order) -> int:
+    """m·B (1 + 2^-26), rounded up: how far the scores of all cells may change, as an L2 norm; never less than 1."""
+    return max(1, math.ceil(_weight(order) * math.sqrt(statistic.bound_squared) * SLACK))
+
+
+def rows_beyond(statistic: Statistic, rho: Fraction) -> int | None:
+    """About how many rows lie beyond a MIN or MAX, rounded up; in a cell of fewer than twice as many, half of its rows."""
+    order = statistic.order
+    if order is None or not order.is_extreme:
+        return None
+    return math.ceil(Fraction(_beyond(statistic, order, rho), statistic.up))
+
+
+def drawn(statistic: Statistic, order: Order, totals: NDArray[np.int64], rho: Fraction, draws: Draws) -> list[Picked]:
+    """The quantile of each cell. `totals` has shape (cells, bins); `rho` is that of the whole question."""
+    change = sensitivity(statistic, order)
+    noise = math.ceil(noise_scale(change, END * statistic.share * rho))
+    beyond = _beyond(statistic, order, rho) if order.is_extreme else 0
+    found = []
+    for rows in totals:
+        bins = rows.astype(object)
+        target = _target(order, int(bins.sum()), beyond)
+        place = draws.highest(_scores(order, bins, target), change, VALUE * statistic.share)
+        ends = [
+            draws.highest(_with_ends(order, bins, target + away, EASE * noise), change, END * statistic.share) - 1
+            for away in (-REACH * noise, REACH * noise)
+        ]
+        found.append(_picked(order, place, *ends))
+    return found
+
+
+def _weight(order: Order) -> int:
+    """m: how far a row moves a score."""
+    return max(order.level.numerator, order.level.denominator - order.level.numerator)
+
+
+def _beyond(statistic: Statistic, order: Order, rho: Fraction) -> int:
+    """r of MIN and MAX, in lattice units: the noise of as many bins as there may be without a row."""
+    noise = noise_scale(sensitivity(statistic, order), VALUE * statistic.share * rho)
+    return math.ceil(noise * math.log(BEYOND * order.bins))
+
+
+def _target(order: Order, rows: int, beyond: int) -> int:
+    """q times the rank that is asked for."""
+    if order.is_extreme:
+        return min(beyond, rows // 2) if order.level == 0 else max(rows - beyond, rows // 2)
+    return order.level.numerator * rows
+
+
+def _scores(order: Order, rows: NDArray[np.object_], target: int) -> list[int]:
+    """How near each bin is to the target, in rows times q."""
+    q = order.level.denominator
+    upto = q * np.cumsum(rows)
+    scores: list[int] = np.minimum(target - upto + q * rows, upto - target).clip(-FARTHEST, FARTHEST).tolist()
+    return scores
+
+
+def _with_ends(order: Order, rows: NDArray[np.object_], target: int, ease: int) -> list[int]:
+    """The same with the low end of the range before the bins, and the high end behind them."""
+    all_rows = order.level.denominator * int(rows.sum())
+    low, high = (max(-FARTHEST, min(FARTHEST, s + ease)) for s in (-target, target - all_rows))
+    return [low, *_scores(order, rows, target), high]
+
+
+def _picked(order: Order, place: int, below: int, above: int) -> Picked:
+    """The value and its interval; `below` -1 and `above` `order.bins` are the ends of the range."""
+    under, over = max(0, place - below), max(0, above - place)
+    few = (below < 0 and order.level > 0) or (above >= order.bins and order.level < 1)
+    if not few:
+        scale = WIDTH / REACH * math.sqrt(END / VALUE)
+        # A slope on one side is drawn more roughly than one over both, but may truly differ: half of each.
+        under, over = (math.ceil(scale * (own + (under + over) / 2) / 2) for own in (under, over))
+    lowest = 0 if below < 0 else max(0, place - under)
+    highest = order.bins - 1 if above >= order.bins else min(order.bins - 1, place + over)
+    low, high = order.ends(lowest, highest)
+    return Picked(value=order.middle(place), low=low, high=high)

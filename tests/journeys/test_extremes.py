@@ -1,0 +1,75 @@
+"""A MIN or MAX says what it is before it is paid for, and with the answer, in the asker's language."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, PrivacyUnit, TableFacts
+from sandbox.api import question_shapes
+from sandbox.journeys.accuracy import AccuracyUnpredictable
+from sandbox.journeys.ask import preview
+from sandbox.journeys.offer import Wish
+from sandbox.journeys.released import Released
+from tests.fakes.asking import DATASET, Holding, open_scene
+
+LOGS = TableFacts(
+    name="logs",
+    unit=PrivacyUnit(column="person", stands_for="person", space="resident-id"),
+    max_rows=3,
+    columns=(
+        ColumnFacts(name="person", kind=Kind.TEXT),
+        ColumnFacts(name="place", kind=Kind.TEXT, keys=Keys.PUBLIC, domain=("a", "b")),
+        ColumnFacts(name="spent", kind=Kind.NUMBER, lower=Decimal(0), upper=Decimal(100), step=Decimal("0.1")),
+    ),
+)
+ASKED = "SELECT place, MAX(spent) AS most, MEDIAN(spent) AS middle, COUNT(DISTINCT spent) AS prices FROM logs GROUP BY place"
+
+
+def test_a_maximum_is_called_a_private_quantile_with_so_many_rows_beyond(tmp_path: Path) -> None:
+    file = tmp_path / "logs.csv"
+    rows = (f"p{i},{'ab'[i % 2]},{i % 90}.5\n" for i in range(4_000))
+    file.write_text("person,place,spent\n" + "".join(rows), encoding="utf-8")
+    scene = open_scene(tmp_path, holding=Holding(DatasetFacts(name=DATASET, tables=(LOGS,)), {"logs": file}))
+    seen = preview(scene.house, scene.li, project="flow", dataset=DATASET, sql=ASKED, epsilon=1.0)
+    told = {lang: question_shapes.preview(seen, lang) for lang in ("en", "zh-CN")}
+    [note] = [n for n in told["en"].notes if "MAX(spent)" in n]
+    assert "nobody's own value" in note
+    assert any("MAX(spent)" in n and "极端分位数" in n for n in told["zh-CN"].notes)
+    assert not any("MEDIAN" in n for n in told["en"].notes)
+    assert [c.plus_minus is None for c in told["en"].columns[1:]] == [True, True, False]
+    assert [c.noise is None for c in told["en"].columns[1:]] == [True, True, False]
+    asked = scene.ask(ASKED, epsilon=1.0)
+    scene.work()
+    stored = scene.read(asked).answer
+    assert stored is not None
+    read = question_shapes.answer(stored, repeated=False, lang="en", names=lambda _: "flow")
+    assert read.notes == [note], "the answer says what the preview said"
+    found = Released.read(stored.body)
+    assert found.file() == stored.body
+    beyond = {b.statistic: b.beyond for b in found.bounds}["MAX(spent)"]
+    assert beyond is not None
+    assert f"{beyond:,} rows" in note
+    for (_, most, middle, prices), intervals in zip(found.rows, found.intervals, strict=True):
+        assert 89.5 - beyond * 90 / 2_000 - 20 < float(str(most)) <= 100
+        assert 25 < float(str(middle)) < 65
+        assert abs(int(str(prices)) - 45) < 150
+        assert all(i is not None for i in intervals[1:])
+    with pytest.raises(AccuracyUnpredictable) as caught:
+        preview(scene.house, scene.li, project="flow", dataset=DATASET, sql=ASKED, within=Wish(half_width=10.0))
+    assert caught.value.params["columns"] == "prices", "the width of a quantile is that of the values around it"
+    scene.house.registry.close()  # type: ignore[attr-defined]
+
+
+def test_how_many_rows_lie_beyond_is_open_while_bounds_are(tmp_path: Path) -> None:
+    file = tmp_path / "logs.csv"
+    file.write_text("person,place,spent\n" + "".join(f"p{i},a,1.5\n" for i in range(50)), encoding="utf-8")
+    facts = DatasetFacts(name=DATASET, tables=(replace(LOGS, max_rows=1_000),))
+    scene = open_scene(tmp_path, holding=Holding(facts, {"logs": file}))
+    seen = preview(scene.house, scene.li, project="flow", dataset=DATASET, sql=ASKED, epsilon=1.0)
+    for lang, words in (("en", "the answer tells how many"), ("zh-CN", "行数将随结果给出")):
+        assert any("MAX(spent)" in n and words in n for n in question_shapes.preview(seen, lang).notes)
+    scene.house.registry.close()  # type: ignore[attr-defined]
