@@ -28,8 +28,7 @@ Found = TypeVar("Found")
 def units_of(connection: duckdb.DuckDBPyConnection, plan: Plan, limits: Limits) -> Units:
     """The rows of the plan: streamed when they can be, by the reference text otherwise."""
     deadline = Deadline(limits.seconds)
-    # A cursor of its own: rows that are given up half-way must not stand in its way.
-    sql = SqlUnits(connection.cursor(), plan, deadline)
+    sql = SqlUnits(connection, plan, deadline)
     numbers = numbers_of(connection, plan)
     if numbers is None or not numbers.are_few(plan):
         return sql

@@ -342,9 +342,12 @@ def test_windows_have_the_same_rows_whoever_is_in_the_table(versions: Versions, 
 # --- the one constant sentence ---------------------------------------------------------------------------------------------
 
 
-def faults(version: Path, limits: Limits, sql: str = "SELECT city, avg(amount) FROM visits GROUP BY city") -> Fault:
+AVERAGE = "SELECT city, avg(amount) FROM visits GROUP BY city"
+
+
+def faults(version: Path, limits: Limits, sql: str = AVERAGE, engine: DuckEngine | None = None) -> Fault:
     plan = compile_query(sql, city.FACTS)
-    with pytest.raises(Fault) as caught, DuckEngine().units(version, plan, limits) as units:
+    with pytest.raises(Fault) as caught, (engine or DuckEngine()).units(version, plan, limits) as units:
         units.weights() if plan.selects_keys else units.totals(plan.measured, plan.grid())
     return caught.value
 
@@ -360,11 +363,12 @@ def test_every_failure_of_the_engine_is_the_same_sentence(versions: Versions, tm
             "FROM range(6000000) r(i)"
         )
     hungry = "SELECT code, count(*) FROM visits GROUP BY code"
+    engine = DuckEngine()
     found = [
-        faults(versions.files["ordinary"].with_name("absent.duckdb"), SMALL),
-        faults(broken, SMALL),
-        faults(big, Limits(seconds=30, memory=64 * 2**20, threads=1), hungry),
-        faults(big, Limits(seconds=0.5, memory=2**31, threads=1), hungry),
+        faults(versions.files["ordinary"].with_name("absent.duckdb"), SMALL, engine=engine),
+        faults(broken, SMALL, engine=engine),
+        faults(big, Limits(seconds=30, memory=64 * 2**20, threads=1), hungry, engine),
+        faults(big, Limits(seconds=0.5, memory=2**31, threads=1), hungry, engine),
     ]
     assert len({(f.code, f.say("en"), f.say("zh"), f.advise("en"), f.advise("zh"), str(f)) for f in found}) == 1
     assert len({f.private for f in found}) == 4
