@@ -336,15 +336,8 @@ def _noisy_table(plan: Plan, noisy: NoisyCells) -> SmallTable:
         for i, (key, values) in enumerate(zip(noisy.keys, noisy.values, strict=True))
     ]
     types = [("cell", "BIGINT"), *((k.name, TYPES[k.kind]) for k in plan.keys)]
-    types += [(s.name, _value_type(s.round_to)) for s in plan.statistics]
+    types += [(s.name, s.type) for s in plan.statistics]
     return SmallTable(columns=tuple(types), rows=rows)
-
-
-def _value_type(round_to: Fraction) -> str:
-    """A lattice integer fits 64 bits; times a coarse step it may not."""
-    if round_to.denominator != 1:
-        return "DOUBLE"
-    return "BIGINT" if round_to == 1 else "HUGEINT"
 
 
 def _published(lattice: int | None, up: int, round_to: Fraction) -> int | float | None:
