@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from privacy.facts import DatasetFacts
-from privacy.sql.plan import Finish, Plan, Units
+from privacy.sql.plan import Finish, Plan, SmallTable, Units
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total); total is 0 when unknown. Raising from it stops the work."""
@@ -85,6 +85,12 @@ class Engine(Protocol):
 
         What they return is confidential: it must never be stored, logged or returned to an asker. Whatever fails is a `Fault`
         with the reason in `private`: an asker cannot tell one failure from another (law 5).
+        """
+
+    def public(self, version: Path, plan: Plan, limits: Limits) -> Mapping[str, SmallTable]:
+        """The rows of the public tables that the plan's post-processing reads beside noisy cells, by the plan's names.
+
+        Text that reads anything but public tables of the version is a `Fault`, whoever wrote it: a private table has a `_uid`.
         """
 
     def finishing(self, limits: Limits) -> AbstractContextManager[Finish]:

@@ -42,6 +42,7 @@ from privacy import choice
 from privacy.errors import Fault
 from privacy.facts import Kind
 from privacy.loss import Loss
+from privacy.redraw import Interval, redrawn
 from privacy.sql.bound import MAX_CELLS, SLACK, WEIGHT_ONE
 from privacy.sql.plan import TYPES, Aggregate, Average, Cell, Finish, Output, Plan, SmallTable, Statistic, Units
 
@@ -56,7 +57,6 @@ PIECE = 5_000
 NOISE_KIND = "discrete_gaussian"
 
 Shown = str | int | float | bool | date | datetime | None
-Interval = tuple[float, float]
 Integers = NDArray[np.int64]
 
 
@@ -312,10 +312,12 @@ def assemble(plan: Plan, noisy: NoisyCells, loss: Loss, finish: Finish) -> Answe
     table = _noisy_table(plan, noisy)
     rows = finish(plan.finish_sql, {"noisy": table})
     by_name = {s.name: s for s in plan.statistics}
+    sigma = {s.name: value_scale(s, loss) for s in plan.statistics}
+    spread = redrawn(plan, table, sigma, finish) if plan.redraw_sql else {}
     ends = _Ends(
-        spread=_spread(plan, table, loss, finish) if plan.spread_sql else {},
+        spread=_spread(plan, table, loss, finish) if plan.spread_sql else spread,
         noisy={row[0]: dict(zip((n for n, _ in table.columns), row, strict=True)) for row in table.rows},
-        sigma={s.name: value_scale(s, loss) for s in plan.statistics},
+        sigma=sigma,
         halves={s.name: half_width(s, loss) for s in plan.statistics},
     )
     return Answer(

@@ -337,8 +337,8 @@ def _redraw_sql(core: Plan, outputs: tuple[Output, ...], table: Table) -> str:
     """The question over cells whose noise is drawn again, each cell's by itself; "" when no column is derived.
 
     Normal numbers are made of hashes (Box & Muller 1958): nothing secret is drawn, and the same answer has the same intervals.
-    A draw of odd number is the one before it, mirrored, which makes the spread of few draws as good as that of more. What the last
-    clauses leave out is not left out: a row of the answer shall not be seen in those draws alone in which it would have stayed.
+    A draw of odd number is the one before it, mirrored, which makes the spread of few draws as good as that of more. What the
+    last clauses leave out is not left out: a row of the answer shall be seen in all draws, not only where it would have stayed.
     """
     derived = [f"TRY(CAST(o{i} AS DOUBLE)) AS o{i}" for i, o in enumerate(outputs) if o.is_redrawn]
     if not derived:

@@ -1,7 +1,7 @@
 """One query around an answer, as a small table: SELECT with its groups and windows, and UNION, INTERSECT, EXCEPT.
 
-Owns what becomes of the rows that `privacy.sql.small` makes of FROM and WHERE: groups with plain aggregates, then the clauses that
-`privacy.sql.shape` puts in order. It sees noisy cells and public rows alone, and every row keeps a name (`privacy.sql.small`).
+Owns what becomes of the rows that `privacy.sql.small` makes of FROM and WHERE: groups with plain aggregates, then the clauses
+that `privacy.sql.shape` puts in order. It sees noisy cells and public rows alone, and every row keeps a name.
 """
 
 from __future__ import annotations
@@ -220,9 +220,14 @@ def combined(query: exp.SetOperation, scope: Scope, around: Around) -> Table:
         count = f"{len(sides[0].columns)} / {len(sides[1].columns)}"
         raise refuse(Text(f"a combination of {count} columns", f"列数为 {count} 的组合查询"), query)
     columns = [_united(a, b, query, every=every) for a, b in zip(*(s.columns for s in sides), strict=True)]
+    named = [f"o{i}" for i in range(len(columns))]
     texts = [" UNION ALL ".join(_side(i, s, columns, loose=x) for i, s in enumerate(sides)) for x in (False, True)]
     if not every:
-        texts = [_alike(query, columns, texts[0])] * 2
+        texts = [_alike(query, named, texts[0])] * 2
+    order = ", ".join(
+        [*(["side"] if every else []), *(o for o, c in zip(named, columns, strict=True) if c.fixed), "rid"]
+    )
+    texts = [f"SELECT {', '.join(['rid', *named])} FROM ({text}) ORDER BY {order}" for text in texts]
     rows = sides[0].rows + sides[1].rows
     return Table(
         sql=texts[0],
@@ -267,9 +272,9 @@ def _side(place: int, table: Table, columns: list[Column], *, loose: bool) -> st
     return f"SELECT {', '.join(texts)} FROM {table.text(loose=loose)}"
 
 
-def _alike(query: exp.SetOperation, columns: list[Column], rows: str) -> str:
+def _alike(query: exp.SetOperation, columns: list[str], rows: str) -> str:
     """Each row once, where the operation keeps it; equal means equal or both NULL, as in DuckDB."""
-    named = ", ".join(f"o{i}" for i in range(len(columns)))
+    named = ", ".join(columns)
     kept: str = {exp.Intersect: " HAVING max(side) > min(side)", exp.Except: " HAVING max(side) = 0"}.get(
         type(query), ""
     )

@@ -24,7 +24,7 @@ from privacy.facts import DatasetFacts
 from privacy.loss import RHO_UNIT, Loss, price
 from privacy.mechanisms import Answer
 from privacy.sql import Plan, compile_query
-from privacy.sql.plan import Finish
+from privacy.sql.plan import Finish, beside
 
 MOST_REPEATS = 1_000_000
 WARNING = Text(
@@ -139,9 +139,10 @@ class Workbench:
             return self._failure(problem)
 
     def _answers(self, plan: Plan, trial: Trial, loss: Loss) -> Iterator[Answer]:
+        finish = beside(self._finish, self._engine.public(self._version, plan, self._limits))
         with self._engine.units(self._version, plan, self._limits) as units:
             for _ in range(trial.repeat):
-                yield mechanisms.release(plan, units, loss, self._finish)
+                yield mechanisms.release(plan, units, loss, finish)
 
     def _failure(self, problem: Problem) -> Json:
         status = "error" if isinstance(problem, Fault) else "refused"
