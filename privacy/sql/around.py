@@ -24,11 +24,12 @@ from sqlglot import exp
 
 from privacy.errors import Text
 from privacy.facts import Kind, TableFacts
+from privacy.sql.bound import MAX_CELLS
 from privacy.sql.expressions import quote_name
 from privacy.sql.outer import combined, selected
 from privacy.sql.parse import refuse, require_arguments, where_of
 from privacy.sql.plan import TYPES, Aggregate, Output, Plan, PublicRows, Statistic
-from privacy.sql.problems import AnswerBesideRows, PublicTooLarge, SqlRefused, TwoAnswers, UnknownTable
+from privacy.sql.problems import AnswerBesideRows, PublicTooLarge, SqlRefused, TooManyCells, TwoAnswers, UnknownTable
 from privacy.sql.resolve import stored
 from privacy.sql.selects import aggregate_in, group_nodes
 from privacy.sql.small import Column, Table, renamed, require_small
@@ -270,6 +271,8 @@ class Around:
         """The plan of a question that encloses an answer: that of the answer, finished otherwise."""
         found = self.table(query, self.scope)
         assert self.core is not None, "a query that reads an answer compiles it"
+        if found.rows > MAX_CELLS:
+            raise TooManyCells(count=found.rows, limit=MAX_CELLS)
         core = self.core.plan
         outputs = tuple(
             Output(name=c.name, kind=c.term.kind or Kind.TEXT, is_key=c.fixed, statistic=c.statistic)
@@ -353,7 +356,7 @@ def _redrawn(place: int, statistic: Statistic) -> str:
     name = statistic.name
     if statistic.aggregate is Aggregate.WEIGHT:
         return f"n.{name}"
-    even = [f"(hash(n.cell, z.draw // 2, {2 * place + i})::DOUBLE + 1) / 18446744073709551616" for i in (0, 1)]
+    even = [f"(hash(hash(n.cell, z.draw // 2, {2 * place + i}))::DOUBLE + 1) / 18446744073709551616" for i in (0, 1)]
     normal = f"(1 - 2 * (z.draw % 2)) * sqrt(-2 * ln({even[0]})) * cos(2 * pi() * {even[1]})"
     value = f"n.{name} + c.{name} * {normal}"
     return f"{value} AS {name}" if statistic.type == "DOUBLE" else f"TRY_CAST({value} AS {statistic.type}) AS {name}"

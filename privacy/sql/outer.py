@@ -107,6 +107,7 @@ def _plain(select: exp.Select, items: list[exp.Expr], rows: Rows) -> Table:
 
 
 def _grouped(select: exp.Select, items: list[exp.Expr], rows: Rows) -> Table:
+    rows.grouped = True
     reader = Reader(rows)
     aggregates = PlainAggregates(reader)
     keys: dict[str, Term] = {}
@@ -124,7 +125,7 @@ def _grouped(select: exp.Select, items: list[exp.Expr], rows: Rows) -> Table:
         Column(
             name=_name(item),
             term=_shown(output, i),
-            fixed=not rows.noisy or item.find(exp.AggFunc, exp.Window, exp.Query) is None,
+            fixed=not rows.noisy or _fixed(item, rows),
             statistic=None,
             repeats=1 if [output.sql] == [k.sql for k in keys.values()] else None,
         )
@@ -186,10 +187,15 @@ def _finished(
 
 
 def _fixed(item: exp.Expr, rows: Rows) -> bool:
-    """Whether a column is made of what names the row alone."""
-    if item.find(exp.Window, exp.Query) is not None:
-        return False
-    return all(p.columns[i].fixed for p, i in map(rows.find, item.find_all(exp.Column)))
+    """Whether a column is made of what names the row alone. What is no aggregate in a group is made of its keys."""
+    for node in item.walk(prune=lambda n: isinstance(n, exp.Query)):
+        if isinstance(node, exp.AggFunc | exp.Window):
+            return False
+        if isinstance(node, exp.Query) and rows.around.table(node, rows.scope).noisy:
+            return False
+        if isinstance(node, exp.Column) and rows.has(node) and not (rows.grouped or rows.fixed(*rows.find(node))):
+            return False
+    return True
 
 
 def _name(item: exp.Expr) -> str:

@@ -121,7 +121,9 @@ class Place:
 class Rows:
     """The rows of FROM, and their names. `used` are the columns that some text names: t0_o1 for t0.o1, which is joined.
 
-    `within` is set while the condition of a join is read, where a column has its name in FROM.
+    `within` is set while the condition of a join is read, where a column has its name in FROM. `unnamed` are the tags of tables
+    in which LEFT JOIN finds at most one row: whether it does may hang on the noise, and the row is the same either way. Rows that
+    are `grouped` are not shown themselves.
     """
 
     scope: Scope
@@ -136,7 +138,9 @@ class Rows:
     work: int = 0
     noisy: bool = False
     lookups: bool = True
+    unnamed: set[str] = field(default_factory=set)
     within: bool = False
+    grouped: bool = False
 
     # --- names ----------------------------------------------------------------------------------------------------------
 
@@ -161,6 +165,10 @@ class Rows:
             choices = ", ".join(f"{p.alias}.{p.columns[i].name}" for p, i in found)
             raise AmbiguousColumn(name=node.name, where=where_of(node), allowed=choices)
         return found[0]
+
+    def fixed(self, place: Place, i: int) -> bool:
+        """Whether a column is a function of the row's name."""
+        return place.columns[i].fixed and not (place.tag in self.unnamed and place.table.noisy)
 
     def has(self, node: exp.Column) -> bool:
         """True when there is a column of that name."""
@@ -259,6 +267,8 @@ class Rows:
         self.sources.append(place)
         most = self._fan_out(place, held) if kind else place.table.rows
         self.lookups = self.lookups and (most <= 1 or not kind)
+        if kind == "LEFT JOIN" and most <= 1:
+            self.unnamed.add(place.tag)
         self.count *= max(1, most) if kind == "LEFT JOIN" else most
         self.joins.append((kind, place, text))
 
@@ -323,13 +333,14 @@ class Rows:
     # --- text -----------------------------------------------------------------------------------------------------------
 
     def text(self, *, loose: bool = False) -> str:
-        """`rid` and the columns that are used, as an item of FROM. `loose`: rows may stand there that WHERE would leave out."""
-        shown = [p for kind, p, _ in self.joins if not kind.endswith("I JOIN")]
-        names = [f"{p.tag}.{p.table.row}" for p in shown]
+        """`rid` and the columns that are used, as an item of FROM. `loose`: rows may stand there that would be left out."""
+        names = [f"{p.tag}.{p.table.row}" for p in self.sources if p.tag not in self.unnamed]
         rid = f"hash({', '.join(names)})" if len(names) > 1 else names[0] if names else "0"
         columns = [f"{rid} AS rid", *(f"{dotted} AS {flat}" for flat, dotted in self.used.items())]
         parts = [] if self.joins else ["(SELECT 1) AS z"]
         for kind, place, on in self.joins:
+            if loose and kind in ("SEMI JOIN", "ANTI JOIN"):
+                continue
             item = f"{place.table.text(loose=loose and kind in ('', 'JOIN'))} AS {place.tag}"
             head = f" {kind if on else 'CROSS JOIN'} " if kind else ""
             parts.append(f"{head}{item}{f' ON {on}' if on else ''}")

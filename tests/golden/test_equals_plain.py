@@ -19,6 +19,7 @@ import pytest
 
 from compute.engines.duckdb import DuckEngine
 from compute.ports import Limits
+from privacy import redraw
 from privacy.errors import Problem
 from privacy.facts import DatasetFacts
 from privacy.loss import price
@@ -50,6 +51,12 @@ class Two:
     plain: duckdb.DuckDBPyConnection
     version: Path
     facts: DatasetFacts
+
+
+@pytest.fixture(autouse=True)
+def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals are not compared here: the text that makes them is run, but not often."""
+    monkeypatch.setattr(redraw, "MAX_DRAWS", 4)
 
 
 @pytest.fixture(scope="module")
