@@ -18,10 +18,10 @@ from privacy.sql.plan import Finish, Plan, SmallTable
 Interval = tuple[float, float]
 
 #: Draws of an answer, and the fewest that give an interval.
-MAX_DRAWS = 400
+MAX_DRAWS = 200
 MIN_DRAWS = 100
 #: Rows of all steps of all draws together: a few seconds.
-MAX_REDRAWN = 6_000_000
+MAX_REDRAWN = 4_000_000
 
 
 def redrawn(

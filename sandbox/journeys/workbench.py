@@ -139,8 +139,8 @@ class Workbench:
             return self._failure(problem)
 
     def _answers(self, plan: Plan, trial: Trial, loss: Loss) -> Iterator[Answer]:
-        finish = beside(self._finish, self._engine.public(self._version, plan, self._limits))
         with self._engine.units(self._version, plan, self._limits) as units:
+            finish = beside(self._finish, self._engine.public(self._version, plan, self._limits))
             for _ in range(trial.repeat):
                 yield mechanisms.release(plan, units, loss, finish)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -89,6 +89,9 @@ class OneByOne:
 
     def finishing(self, limits: Limits) -> AbstractContextManager[Finish]:
         return self.engine.finishing(limits)
+
+    def public(self, version: Path, plan: Plan, limits: Limits) -> Mapping[str, SmallTable]:
+        return self.engine.public(version, plan, limits)
 
     @contextmanager
     def units(self, version: Path, plan: Plan, limits: Limits) -> Iterator[Units]:
