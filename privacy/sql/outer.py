@@ -137,9 +137,8 @@ def _grouped(select: exp.Select, items: list[exp.Expr], rows: Rows) -> Table:
     rid = f"hash({', '.join(f'g{i}' for i in range(len(keys)))})" if keys else "0"
     source = f"(SELECT {rid} AS rid, * FROM (SELECT {', '.join(texts) or '1'} FROM {rows.text()}{by}))"
     if beside.scalars:
-        ones = "".join(text for _, _, text in beside.scalars.values())
         named = ", ".join(f"{dotted} AS {flat}" for flat, dotted in beside.used.items())
-        source = f"(SELECT g.*, {named} FROM {source} AS g{ones})"
+        source = f"(SELECT g.*, {named} FROM {source} AS g{''.join(beside.scalars)})"
     shown = {o.sql: i for i, o in reversed(list(enumerate(shape.outputs)))}
     places = [shown.get(k.sql) for k in keys.values()]
     unique = None if None in places else frozenset(p for p in places if p is not None)

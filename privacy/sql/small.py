@@ -131,7 +131,7 @@ class Rows:
     sources: list[Place] = field(default_factory=list)
     merged: set[tuple[str, str]] = field(default_factory=set)
     joins: list[tuple[str, Place, str]] = field(default_factory=list)
-    scalars: dict[int, tuple[exp.Expr, Term, str]] = field(default_factory=dict)
+    scalars: list[str] = field(default_factory=list)
     used: dict[str, str] = field(default_factory=dict)
     where: str = ""
     count: int = 1
@@ -198,16 +198,14 @@ class Rows:
 
     def scalar(self, node: exp.Expr) -> Term:
         """A subquery of one row and one column, as a column beside every row; without a row it is NULL."""
-        if id(node) not in self.scalars:
-            require_arguments(node, "this")
-            table = self.subquery(node)
-            if len(table.columns) != 1 or table.rows > 1:
-                raise refuse(Text("a subquery of several values", "含有多个值的子查询"), node, _ONE_ROW)
-            tag = f"q{len(self.scalars)}"
-            term = replace(table.columns[0].term, sql=f"{tag}_o0", nullable=True, literal=None)
-            self.scalars[id(node)] = node, term, f" LEFT JOIN {table.text()} AS {tag} ON TRUE"
-            self.used[f"{tag}_o0"] = f"{tag}.o0"
-        return self.scalars[id(node)][1]
+        require_arguments(node, "this")
+        table = self.subquery(node)
+        if len(table.columns) != 1 or table.rows > 1:
+            raise refuse(Text("a subquery of several values", "含有多个值的子查询"), node, _ONE_ROW)
+        tag = f"q{len(self.scalars)}"
+        self.scalars.append(f" LEFT JOIN {table.text()} AS {tag} ON TRUE")
+        self.used[f"{tag}_o0"] = f"{tag}.o0"
+        return replace(table.columns[0].term, sql=f"{tag}_o0", nullable=True, literal=None)
 
     # --- FROM -----------------------------------------------------------------------------------------------------------
 
@@ -344,6 +342,5 @@ class Rows:
             item = f"{place.table.text(loose=loose and kind in ('', 'JOIN'))} AS {place.tag}"
             head = f" {kind if on else 'CROSS JOIN'} " if kind else ""
             parts.append(f"{head}{item}{f' ON {on}' if on else ''}")
-        parts += [scalar for _, _, scalar in self.scalars.values()]
-        rows = f"(SELECT {', '.join(columns)} FROM {''.join(parts)})"
+        rows = f"(SELECT {', '.join(columns)} FROM {''.join([*parts, *self.scalars])})"
         return f"(SELECT * FROM {rows} WHERE {self.where})" if self.where and not loose else rows

@@ -21,7 +21,7 @@ from compute.jobs import Job, State, StatusCode
 from compute.ports import Engine, Limits
 from privacy.errors import Fault
 from privacy.loss import Loss
-from privacy.sql.plan import Finish, Plan, Units
+from privacy.sql.plan import Finish, Plan, SmallTable, Units
 from sandbox.journeys.ask import answer_job
 from sandbox.journeys.jobs import attempt
 from sandbox.journeys.offer import Question

@@ -70,9 +70,9 @@ def hub(world: World) -> Iterator[sb.Client]:
 def test_rates_per_thousand_inhabitants(hub: sb.Client) -> None:
     query = hub.query("health/visits", RATES)
     preview = query.preview(epsilon=1.0)
-    assert [(c.name, c.role) for c in preview.columns] == [("city", "key"), ("n", "value"), ("rate", "value")]
-    assert [c.plus_minus is not None for c in preview.columns] == [False, True, False]
-    answer = query.run(epsilon=1.0)
+    assert [(c.name, c.role) for c in preview.told.columns] == [("city", "key"), ("n", "value"), ("rate", "value")]
+    assert [c.plus_minus is not None for c in preview.told.columns] == [False, True, False]
+    answer = query.ask(epsilon=1.0)
     assert {row[0] for row in answer.rows} == {"云海", "青州"}
     inhabitants = {"云海": 1000, "青州": 500}
     for (name, n, rate), intervals in zip(answer.rows, answer.intervals, strict=True):
@@ -81,12 +81,12 @@ def test_rates_per_thousand_inhabitants(hub: sb.Client) -> None:
             assert interval[0] < value < interval[1]
         shown, scaled = (i[1] - i[0] for i in intervals[1:])
         assert scaled == pytest.approx(shown * 1000 / inhabitants[name], rel=0.35)
-    repeated = hub.query("health/visits", RATES).run(epsilon=1.0)
+    repeated = hub.query("health/visits", RATES).ask(epsilon=1.0)
     assert repeated.rows == answer.rows
 
 
 def test_cells_become_regions_and_keep_their_intervals(hub: sb.Client) -> None:
-    answer = hub.query("health/visits", REGIONS).run(epsilon=1.0)
+    answer = hub.query("health/visits", REGIONS).ask(epsilon=1.0)
     assert [row[0] for row in answer.rows] == ["东"]
     low, high = answer.intervals[0][1]
     assert low < answer.rows[0][1] < high
@@ -96,5 +96,5 @@ def test_cells_become_regions_and_keep_their_intervals(hub: sb.Client) -> None:
 def test_a_second_answer_in_one_question_is_refused_at_no_cost(hub: sb.Client) -> None:
     sql = "SELECT (SELECT COUNT(*) FROM visits WHERE amount > 50) / (SELECT COUNT(*) FROM visits) AS part"
     with pytest.raises(SandboxError) as caught:
-        hub.query("health/visits", sql).run(epsilon=0.1)
+        hub.query("health/visits", sql).ask(epsilon=0.1)
     assert caught.value.code == "sql.two_answers"

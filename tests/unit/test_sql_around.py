@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sqlglot import exp
 
 from privacy.errors import Problem
 from privacy.facts import DatasetFacts, Kind
 from privacy.sql import Plan, compile_query
-from privacy.sql.around import MAX_PUBLIC_ROWS
+from privacy.sql.around import MAX_PUBLIC_ROWS, Around
 from privacy.sql.plan import SmallTable, beside
+from privacy.sql.problems import AnswerBesideRows
 from privacy.sql.small import MAX_AROUND_ROWS
+from privacy.sql.tracked import Names
 from tests.fakes.city import FACTS, PLACES
 
 ANSWER = "SELECT city, count(*) AS n, avg(age) AS age FROM visits GROUP BY city"
@@ -146,6 +149,9 @@ def test_tracked_rows_and_public_rows_stay_what_they_are() -> None:
         (f"SELECT n {T} WHERE city IN (SELECT city, population FROM places)", "sql.unsupported"),
         (f"SELECT n {T} WHERE (city IN (SELECT city FROM places)) = TRUE", "sql.unsupported"),
         (f"SELECT n {T} WHERE n IN (SELECT city FROM places)", "sql.type_mismatch"),
+        (f"SELECT n {T} WHERE n IN (VALUES (1))", "sql.unsupported"),
+        (f"WITH v AS (VALUES (1)), t AS ({ANSWER}) SELECT n FROM t", "sql.unsupported"),
+        (f"SELECT (VALUES (1)) AS v {T}", "sql.unsupported"),
         (f"SELECT n {T} WHERE EXISTS (SELECT 1 FROM places)", "sql.unsupported"),
         (f"SELECT n - (SELECT population FROM places) AS x {T}", "sql.unsupported"),
         (f"SELECT n - (SELECT 1, 2) AS x {T}", "sql.unsupported"),
@@ -255,6 +261,8 @@ def test_a_row_is_named_by_what_it_is_made_of() -> None:
         (f"SELECT a.n FROM ({PAIRS}) a JOIN ({PAIRS}) b USING (city)", 20 + 20 + 100),
         (f"SELECT a.n FROM ({PAIRS}) a JOIN (SELECT city, 1 FROM ({PAIRS}) c GROUP BY city) b USING (city)", 20 + 60 + 20),
         (f"SELECT a.n FROM ({PAIRS}) a JOIN (SELECT * FROM ({PAIRS}) c) b USING (dept, city)", 20 + 40 + 20),
+        (f"SELECT city, count() AS n {T} GROUP BY city, 1, t.city", 4 + 4 + 4),
+        ("SELECT n FROM (SELECT city, code, count(*) AS n FROM visits GROUP BY city, code) t", 200_000),
         (f"SELECT n {T} UNION ALL SELECT n {T}", 8 + 8 + 8),
         (f"SELECT n - (SELECT max(n) {T}) AS x {T}", 4 + 4 + 9),
         (f"SELECT n {T} WHERE city IN (SELECT city FROM places)", 4 + 4 + 10),
@@ -290,6 +298,12 @@ def test_public_tables_beside_an_answer_are_small_and_of_known_size() -> None:
     assert plan(sql, with_rows(MAX_PUBLIC_ROWS - 5)).public[0].name == "p0"
     assert code(sql, with_rows(MAX_PUBLIC_ROWS - 4)) == "sql.public_too_large"
     assert code(sql, with_rows(None)) == "sql.public_too_large"
+
+
+def test_a_private_table_is_no_public_one_whoever_asks() -> None:
+    around = Around(Names(facts=FACTS), lambda select, names: pytest.fail("nothing is answered"))
+    with pytest.raises(AnswerBesideRows):
+        around.named(exp.to_table("visits"), around.scope)
 
 
 def test_only_the_columns_in_use_are_read_from_a_public_table() -> None:
