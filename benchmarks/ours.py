@@ -32,7 +32,7 @@ from privacy.facts import DatasetFacts
 from privacy.loss import price
 from privacy.mechanisms import release
 from privacy.sql import compile_query
-from privacy.sql.plan import Cell, Statistic, Units, beside
+from privacy.sql.plan import Cell, Statistic, Units
 from sandbox.describe.description import load_description, to_facts
 
 #: One run of the whole benchmark of a question may take this many seconds.
@@ -99,7 +99,7 @@ def ask(sql: str, facts: DatasetFacts, version: Path, limits: Limits) -> Run:
     with engine.units(version, plan, limits) as units:
         opened, clocked = time.perf_counter() - compiled, _Clocked(units)
         with engine.finishing(limits) as finish:
-            answer = release(plan, clocked, loss, beside(finish, engine.public(version, plan, limits)))
+            answer = release(plan, clocked, loss, engine.beside(finish, version, plan, limits))
     return Run(rows=answer.rows, whole=time.perf_counter() - began, exact=opened + clocked.seconds)
 
 

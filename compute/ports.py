@@ -93,6 +93,13 @@ class Engine(Protocol):
         Text that reads anything but public tables of the version is a `Fault`, whoever wrote it: a private table has a `_uid`.
         """
 
+    def beside(self, finish: Finish, version: Path, plan: Plan, limits: Limits) -> Finish:
+        """The post-processing of one answer: `finish` with the plan's public tables at hand.
+
+        However often it is called, from the first call on all of it has the limit's seconds: the last text to begin may have as
+        many once more.
+        """
+
     def finishing(self, limits: Limits) -> AbstractContextManager[Finish]:
         """A post-processor, `finish(sql, tables) -> rows`: runs text over small tables of noisy values alone.
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from compute.engines.connection import load, opened
+from compute.engines.connection import Deadline, load, opened
 from compute.engines.units import units_of
 from compute.ports import Limits
 from privacy.errors import Fault
@@ -41,6 +41,19 @@ class DuckEngine:
             return {
                 t.name: SmallTable(columns=t.columns, rows=connection.execute(t.sql).fetchall()) for t in plan.public
             }
+
+    def beside(self, finish: Finish, version: Path, plan: Plan, limits: Limits) -> Finish:
+        """One answer's post-processing; see `compute.ports.Engine.beside`."""
+        tables = self.public(version, plan, limits)
+        deadline: list[Deadline] = []
+
+        def answer(sql: str, given: Mapping[str, SmallTable]) -> list[Cell]:
+            if not deadline:
+                deadline.append(Deadline(limits.seconds))
+            deadline[0].require()
+            return finish(sql, {**tables, **given})
+
+        return answer
 
     @contextmanager
     def finishing(self, limits: Limits) -> Iterator[Finish]:

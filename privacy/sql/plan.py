@@ -145,11 +145,6 @@ Finish = Callable[[str, Mapping[str, SmallTable]], list[Cell]]
 """Runs post-processing text over small tables and returns its rows."""
 
 
-def beside(finish: Finish, tables: Mapping[str, SmallTable]) -> Finish:
-    """The same post-processing with these tables at hand."""
-    return lambda sql, given: finish(sql, {**tables, **given})
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublicRows:
     """A public table that post-processing reads as the small table `name`: `sql` makes its rows from a dataset version."""

@@ -28,7 +28,6 @@ from privacy.loss import Loss
 from privacy.mechanisms import Answer, PlusMinus, release
 from privacy.mechanisms import preview as plus_minus
 from privacy.sql import Plan, compile_query
-from privacy.sql.plan import beside
 from sandbox.journeys.accuracy import Known, price_for
 from sandbox.journeys.house import House, Work
 from sandbox.journeys.jobs import announce, close_money, visible
@@ -342,7 +341,7 @@ def _work(house: House, job: Job, question: Question) -> _Found | _Failure:
         return _Failure(problem, read=job.attempt > 1)
     try:
         with house.engine.units(version, plan, house.limits) as units, house.engine.finishing(house.limits) as plain:
-            finish = beside(plain, house.engine.public(version, plan, house.limits))
+            finish = house.engine.beside(plain, version, plan, house.limits)
             return _Found(standing=standing, plan=plan, answer=release(plan, units, question.loss, finish))
     except Exception as problem:  # noqa: BLE001 - law 5: no failure may differ from another for the asker
         return _Failure(problem, read=True)

@@ -24,7 +24,7 @@ from privacy.facts import DatasetFacts
 from privacy.loss import RHO_UNIT, Loss, price
 from privacy.mechanisms import Answer
 from privacy.sql import Plan, compile_query
-from privacy.sql.plan import Finish, beside
+from privacy.sql.plan import Finish
 
 MOST_REPEATS = 1_000_000
 WARNING = Text(
@@ -140,8 +140,8 @@ class Workbench:
 
     def _answers(self, plan: Plan, trial: Trial, loss: Loss) -> Iterator[Answer]:
         with self._engine.units(self._version, plan, self._limits) as units:
-            finish = beside(self._finish, self._engine.public(self._version, plan, self._limits))
             for _ in range(trial.repeat):
+                finish = self._engine.beside(self._finish, self._version, plan, self._limits)
                 yield mechanisms.release(plan, units, loss, finish)
 
     def _failure(self, problem: Problem) -> Json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +21,7 @@ from compute.jobs import Job, State, StatusCode
 from compute.ports import Engine, Limits
 from privacy.errors import Fault
 from privacy.loss import Loss
-from privacy.sql.plan import Finish, Plan, SmallTable, Units
+from privacy.sql.plan import Finish, Plan, Units
 from sandbox.journeys.ask import answer_job
 from sandbox.journeys.jobs import attempt
 from sandbox.journeys.offer import Question
@@ -90,8 +90,8 @@ class OneByOne:
     def finishing(self, limits: Limits) -> AbstractContextManager[Finish]:
         return self.engine.finishing(limits)
 
-    def public(self, version: Path, plan: Plan, limits: Limits) -> Mapping[str, SmallTable]:
-        return self.engine.public(version, plan, limits)
+    def beside(self, finish: Finish, version: Path, plan: Plan, limits: Limits) -> Finish:
+        return self.engine.beside(finish, version, plan, limits)
 
     @contextmanager
     def units(self, version: Path, plan: Plan, limits: Limits) -> Iterator[Units]:

@@ -19,7 +19,7 @@ from privacy.facts import DatasetFacts
 from privacy.loss import price
 from privacy.mechanisms import Answer, release
 from privacy.sql import Plan, compile_query
-from privacy.sql.plan import PublicRows, SmallTable, beside
+from privacy.sql.plan import PublicRows, SmallTable
 from tests.attacks.test_sql_attacks import SMALL
 from tests.fakes import city
 
@@ -176,9 +176,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Town:
 
 def answered(made: Town, plan: Plan) -> Answer:
     engine, loss = DuckEngine(), price(1.0, 1e-6, selects_keys=plan.selects_keys)
-    public = engine.public(made.version, plan, SMALL)
     with engine.units(made.version, plan, SMALL) as units, engine.finishing(SMALL) as finish:
-        return release(plan, units, loss, beside(finish, public))
+        return release(plan, units, loss, engine.beside(finish, made.version, plan, SMALL))
 
 
 @pytest.mark.parametrize("table", ["visits", '"visits"', "main.visits", "wages"])
@@ -242,7 +241,7 @@ def test_what_is_drawn_again_reads_noisy_values_alone(made: Town) -> None:
     seen: dict[str, SmallTable] = {}
     engine, loss = DuckEngine(), price(1.0, 1e-6, selects_keys=False)
     with engine.units(made.version, plan, SMALL) as units, engine.finishing(SMALL) as finish:
-        whole = beside(finish, engine.public(made.version, plan, SMALL))
+        whole = engine.beside(finish, made.version, plan, SMALL)
         release(plan, units, loss, lambda sql, given: seen.update(given) or whole(sql, given))  # type: ignore[func-returns-value]
     assert set(seen) == {"noisy", "cells", "scales", "turn"}
     assert seen["noisy"] is seen["cells"]

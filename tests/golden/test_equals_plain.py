@@ -25,7 +25,6 @@ from privacy.facts import DatasetFacts
 from privacy.loss import price
 from privacy.mechanisms import release
 from privacy.sql import compile_query
-from privacy.sql.plan import beside
 from tests.fakes import city
 
 EPSILON, DELTA = 1e6, 1e-6
@@ -72,7 +71,7 @@ def ours(two: Two, sql: str) -> tuple[list[tuple[object, ...]], list[float], lis
     plan = compile_query(sql, two.facts)
     engine, loss = DuckEngine(), price(EPSILON, DELTA, selects_keys=plan.selects_keys)
     with engine.finishing(Limits()) as finish, engine.units(two.version, plan, Limits()) as units:
-        answer = release(plan, units, loss, beside(finish, engine.public(two.version, plan, Limits())))
+        answer = release(plan, units, loss, engine.beside(finish, two.version, plan, Limits()))
     noise = [5 * c.noise.scale if c.noise else 0.05 for c in answer.columns]
     steps = [s.round_to for s in plan.statistics]
     keys = [i for i, c in enumerate(answer.columns) if c.is_key]

@@ -11,7 +11,6 @@ from privacy.errors import Problem
 from privacy.facts import DatasetFacts, Kind
 from privacy.sql import Plan, compile_query
 from privacy.sql.around import MAX_PUBLIC_ROWS, Around
-from privacy.sql.plan import SmallTable, beside
 from privacy.sql.problems import AnswerBesideRows
 from privacy.sql.small import MAX_AROUND_ROWS
 from privacy.sql.tracked import Names
@@ -354,11 +353,3 @@ def test_conditions_over_subqueries_stand_beside_what_is_tried() -> None:
 def test_aggregates_that_are_asked_twice_are_computed_once() -> None:
     text = plan(f"SELECT sum(n) AS a, sum(n) + 1 AS b, sum(DISTINCT n) AS c {T}").finish_sql
     assert [part in text for part in (" AS a0", " AS a1", " AS a2")] == [True, True, False]
-
-
-def test_tables_at_hand_stand_beside_those_given() -> None:
-    held, given = (SmallTable(columns=(("x", "BIGINT"),), rows=[(i,)]) for i in range(2))
-    seen: list[object] = []
-    finish = beside(lambda sql, tables: seen.append((sql, dict(tables))) or [], {"p0": held, "noisy": held})
-    finish("text", {"noisy": given})
-    assert seen == [("text", {"p0": held, "noisy": given})]
