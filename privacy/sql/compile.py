@@ -32,13 +32,12 @@ from privacy.sql.problems import (
 from privacy.sql.resolve import Relation
 from privacy.sql.rows import coded_sql, digit, rows_sql
 from privacy.sql.selects import group_nodes, require_no_aggregate
-from privacy.sql.shape import Shape, shaped, tried_condition
+from privacy.sql.shape import MAX_OUTPUTS, Shape, shaped, tried_condition
 from privacy.sql.terms import Term
 from privacy.sql.texts import MAX_JOINED_TEXTS, growth
 from privacy.sql.tracked import Names, resolve_from
 
 MAX_KEYS = 12
-MAX_OUTPUTS = 100
 #: A unit of more private keys than this has no say in which keys are shown: the threshold grows with it.
 MAX_KEYS_OF_A_UNIT = 256
 #: Values that are held at once to draw an answer with windows again, and the fewest draws that give an interval.

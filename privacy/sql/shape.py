@@ -18,6 +18,7 @@ from privacy.sql.problems import BadPosition
 from privacy.sql.selects import place
 from privacy.sql.terms import Term
 
+MAX_OUTPUTS = 100
 MAX_ROWS_SHOWN = 10**9
 
 Condition = Callable[[exp.Expr, str, AnswerScope], str]

@@ -25,6 +25,7 @@ from privacy.sql.membership import Beside
 from privacy.sql.parse import refuse, require_arguments, where_of
 from privacy.sql.problems import AmbiguousColumn, JoinNeedsEquality, TooManyParts, UnknownColumn
 from privacy.sql.selects import require_no_aggregate
+from privacy.sql.shape import MAX_OUTPUTS
 from privacy.sql.terms import Term
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 #: Rows of all steps of a question around an answer, and characters of one step.
 MAX_AROUND_ROWS = 4_000_000
 MAX_AROUND_TEXT = 2**18
-MAX_COLUMNS = 100
 _ONE_ROW = Text(
     "Write an aggregate without GROUP BY, or LIMIT 1, and one column.",
     "请写不带 GROUP BY 的聚合，或 LIMIT 1，且只选一列。",
@@ -83,7 +83,7 @@ def require_small(table: Table) -> Table:
     for count, part, limit in (
         (table.work, Text("rows around its answer", "行（结果之外的计算）"), MAX_AROUND_ROWS),
         (len(table.sql), Text("characters around its answer", "个字符（结果之外，编译后）"), MAX_AROUND_TEXT),
-        (len(table.columns), Text("columns", "列"), MAX_COLUMNS),
+        (len(table.columns), Text("columns", "列"), MAX_OUTPUTS),
     ):
         if count > limit:
             raise TooManyParts(count=count, part=part, limit=limit)

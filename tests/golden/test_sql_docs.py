@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from privacy import redraw
 from privacy.errors import Problem
 from privacy.facts import DatasetFacts
+from privacy.sql import around, compile_query, expressions, joins, parse, small, texts, tracked
 from privacy.sql import compile as compiling
-from privacy.sql import compile_query, expressions, joins, parse, texts, tracked
 from privacy.sql.functions import NAMES
 from sandbox.describe.description import load_description, to_facts
 
@@ -58,6 +59,8 @@ def test_every_limit_is_stated_as_it_is(page: str) -> None:
         compiling.MAX_STATISTICS, compiling.MAX_CELLS, texts.MAX_JOINED_TEXTS, expressions.MAX_REPEATED,
         tracked.MAX_LEVELS, tracked.MAX_TEXT,
     )  # fmt: skip
-    assert f"{joins.MAX_PAIRED_ROWS:,}" in text
+    around_rows = redraw.MAX_REDRAWN // redraw.MIN_DRAWS
+    for limit in (joins.MAX_PAIRED_ROWS, small.MAX_AROUND_ROWS, around.MAX_PUBLIC_ROWS, around_rows, redraw.MAX_DRAWS):
+        assert f"{limit:,}" in text
     stated = [int(n.replace(",", "")) for n in re.findall(r"[0-9][0-9,]*", text.rsplit("## ", 1)[1])]
     assert stated == list(limits)
