@@ -319,7 +319,7 @@ def _spread_sql(draft: Draft) -> str:
     if not draft.spread:
         return ""
     keys = "".join(f", n.{k.name}" for k in draft.keys)
-    redrawn = ", ".join(f"n.{s.name} + z.{s.name} * c.{s.name} AS {s.name}" for s in draft.statistics)
+    redrawn = ", ".join(s.typed(f"n.{s.name} + z.{s.name} * c.{s.name}") for s in draft.statistics)
     if draft.derived_windows:
         steps = _redrawn_windows(draft, f"n.cell, z.draw{keys}, {redrawn}")
     else:

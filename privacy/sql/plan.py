@@ -76,6 +76,12 @@ class Statistic:
             return "DOUBLE"
         return "BIGINT" if self.round_to == 1 else "HUGEINT"
 
+    def typed(self, value: str) -> str:
+        """A redrawn value as text under the statistic's name, in its type: what is right for one is then right for the other."""
+        return (
+            f"{value} AS {self.name}" if self.type == "DOUBLE" else f"TRY_CAST({value} AS {self.type}) AS {self.name}"
+        )
+
     @property
     def up(self) -> int:
         """How many units of the totals' lattice make one unit of the rows'."""
