@@ -97,7 +97,7 @@ class Benchmarks:
         return report.peers(rows, THREADS[-1], [*beside, *found], settings)
 
     def tpch(self, scale: float) -> str:
-        """Ten queries of TPC-H through our engine."""
+        """Eleven queries of TPC-H through our engine."""
         print(f"TPC-H at scale {scale:g} …", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             sources = tpch.sources(scale, Path(folder))

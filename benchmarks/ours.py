@@ -99,7 +99,7 @@ def ask(sql: str, facts: DatasetFacts, version: Path, limits: Limits) -> Run:
     with engine.units(version, plan, limits) as units:
         opened, clocked = time.perf_counter() - compiled, _Clocked(units)
         with engine.finishing(limits) as finish:
-            answer = release(plan, clocked, loss, finish)
+            answer = release(plan, clocked, loss, engine.beside(finish, version, plan, limits))
     return Run(rows=answer.rows, whole=time.perf_counter() - began, exact=opened + clocked.seconds)
 
 

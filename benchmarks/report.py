@@ -159,7 +159,7 @@ def _peer_row(m: Measured) -> list[str]:
 
 
 def tpch(scale: float, threads: int, found: Sequence[Measured]) -> str:
-    """Ten queries of TPC-H: answered with errors, or refused with the reason."""
+    """Eleven queries of TPC-H: answered with errors, or refused with the reason."""
     answered = sum(not m.no for m in found)
     header = f"query | plain DuckDB | bounding (goal ≤ {ROW_WORK:g}) | end to end | cells released of all | error of each value"
     lines = [[m.question, *_tpch_row(m)] for m in found]

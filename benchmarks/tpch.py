@@ -1,4 +1,4 @@
-"""Ten queries of TPC-H, with the customer as the unit whose presence is hidden.
+"""Eleven queries of TPC-H, with the customer as the unit whose presence is hidden.
 
 Owns a small generator of the eight tables (after the distributions of the specification's section 4.2.3, but for texts nobody
 reads; deterministic, in SQL) and the queries as an analyst would write them here. Customers, orders and lines are private;
@@ -181,6 +181,12 @@ QUERIES = {
         SELECT 100.00 * sum(CASE WHEN p_type LIKE 'PROMO%' THEN {_REVENUE} ELSE 0 END) / sum({_REVENUE}) AS promo_revenue
         FROM lineitem JOIN part ON l_partkey = p_partkey
         WHERE l_shipdate >= DATE '1995-09-01' AND l_shipdate < DATE '1995-10-01'""",
+    "15": f"""
+        WITH revenue AS (
+            SELECT l_suppkey AS supplier_no, sum({_REVENUE}) AS total_revenue FROM lineitem
+            WHERE l_shipdate >= DATE '1996-01-01' AND l_shipdate < DATE '1996-04-01' GROUP BY l_suppkey)
+        SELECT s_suppkey, s_nationkey, total_revenue FROM supplier, revenue
+        WHERE s_suppkey = supplier_no AND total_revenue = (SELECT max(total_revenue) FROM revenue) ORDER BY s_suppkey""",
     "19": f"""
         SELECT sum({_REVENUE}) AS revenue FROM lineitem JOIN part ON p_partkey = l_partkey
         WHERE l_shipmode IN ('AIR', 'REG AIR') AND l_shipinstruct = 'DELIVER IN PERSON' AND (

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from privacy.facts import DatasetFacts
-from privacy.sql.plan import Finish, Plan, Units
+from privacy.sql.plan import Finish, Plan, SmallTable, Units
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total); total is 0 when unknown. Raising from it stops the work."""
@@ -85,6 +85,19 @@ class Engine(Protocol):
 
         What they return is confidential: it must never be stored, logged or returned to an asker. Whatever fails is a `Fault`
         with the reason in `private`: an asker cannot tell one failure from another (law 5).
+        """
+
+    def public(self, version: Path, plan: Plan, limits: Limits) -> Mapping[str, SmallTable]:
+        """The rows of the public tables that the plan's post-processing reads beside noisy cells, by the plan's names.
+
+        Text that reads anything but public tables of the version is a `Fault`, whoever wrote it: a private table has a `_uid`.
+        """
+
+    def beside(self, finish: Finish, version: Path, plan: Plan, limits: Limits) -> Finish:
+        """The post-processing of one answer: `finish` with the plan's public tables at hand.
+
+        However often it is called, from the first call on all of it has the limit's seconds: the last text to begin may have as
+        many once more.
         """
 
     def finishing(self, limits: Limits) -> AbstractContextManager[Finish]:

@@ -44,6 +44,7 @@ from privacy import choice, order
 from privacy.errors import Fault
 from privacy.facts import Kind
 from privacy.loss import Loss
+from privacy.redraw import Interval, redrawn
 from privacy.sql.bound import SLACK, WEIGHT_ONE, most_keys
 from privacy.sql.plan import TYPES, Aggregate, Average, Cell, Finish, Order, Output, Plan, SmallTable, Statistic, Units
 
@@ -58,7 +59,6 @@ PIECE = 5_000
 NOISE_KIND = "discrete_gaussian"
 
 Shown = str | int | float | bool | date | datetime | None
-Interval = tuple[float, float]
 Integers = NDArray[np.int64]
 Drawn = int | order.Picked | None
 
@@ -326,11 +326,13 @@ def assemble(plan: Plan, noisy: NoisyCells, loss: Loss, finish: Finish) -> Answe
     table = _noisy_table(plan, noisy)
     rows = finish(plan.finish_sql, {"noisy": table})
     by_name = {s.name: s for s in plan.statistics}
+    sigma = {s.name: value_scale(s, loss) for s in plan.statistics}
+    spread = redrawn(plan, table, sigma, finish) if plan.redraw_sql else {}
     ends = _Ends(
-        spread=_spread(plan, table, loss, finish) if plan.spread_sql else {},
+        spread=_spread(plan, table, loss, finish) if plan.spread_sql else spread,
         noisy={row[0]: dict(zip((n for n, _ in table.columns), row, strict=True)) for row in table.rows},
         picked={i: _picked(plan, values) for i, values in enumerate(noisy.values)},
-        sigma={s.name: value_scale(s, loss) for s in plan.statistics},
+        sigma=sigma,
         halves={s.name: half_width(s, loss) for s in plan.statistics},
     )
     return Answer(
@@ -361,7 +363,7 @@ def _noisy_table(plan: Plan, noisy: NoisyCells) -> SmallTable:
         for i, (key, values) in enumerate(zip(noisy.keys, noisy.values, strict=True))
     ]
     types = [("cell", "BIGINT"), *((k.name, TYPES[k.kind]) for k in plan.keys)]
-    types += [(s.name, _value_type(step)) for s, (_, step) in zip(plan.statistics, steps, strict=True)]
+    types += [(s.name, s.type) for s in plan.statistics]
     types += [(s.order_scale, "DOUBLE") for s in quantiles]
     return SmallTable(columns=tuple(types), rows=rows)
 
@@ -378,13 +380,6 @@ def _picked(plan: Plan, values: Sequence[Drawn]) -> dict[str, Interval]:
 
 def _off(interval: Interval | None) -> float | None:
     return None if interval is None else (interval[1] - interval[0]) / 2 / Z95
-
-
-def _value_type(round_to: Fraction) -> str:
-    """A lattice integer fits 64 bits; times a coarse step it may not."""
-    if round_to.denominator != 1:
-        return "DOUBLE"
-    return "BIGINT" if round_to == 1 else "HUGEINT"
 
 
 def _published(lattice: int | None, up: int, round_to: Fraction) -> int | float | None:

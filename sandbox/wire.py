@@ -550,7 +550,9 @@ class PreviewOut(Told):
     mechanism: str
     cost: LossOut
     columns: list[ColumnPreview]
-    cells: int | None = Field(description="Cells of the answer; null when the keys are private.")
+    cells: int | None = Field(
+        description="Cells that get noise: of the aggregating subquery, where SELECTs stand around it. Null for private keys."
+    )
     selects_keys: bool
     key_selection: str | None = Field(default=None, description="How many units a private key needs to appear.")
     repeated: bool = Field(description="True when the stored answer would be returned at no cost.")

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from compute.engines.connection import Warm, load
+from compute.engines.connection import Deadline, Warm, load
 from compute.engines.units import units_of
 from compute.ports import Limits
+from privacy.errors import Fault
+from privacy.sql.expressions import quote_name
 from privacy.sql.plan import Cell, Finish, Plan, SmallTable, Units
 
 
@@ -28,6 +30,33 @@ class DuckEngine:
         """The plan's rows, read-only on the version file; see `compute.ports.Engine.units`."""
         with self._versions.connection(str(version), limits, read_only=True) as connection:
             yield units_of(connection, plan, limits)
+
+    def public(self, version: Path, plan: Plan, limits: Limits) -> Mapping[str, SmallTable]:
+        """Public rows for post-processing; see `compute.ports.Engine.public`."""
+        if not plan.public:
+            return {}
+        with self._versions.connection(str(version), limits, read_only=True) as connection:
+            for table in plan.public:
+                for name in connection.get_table_names(table.sql):
+                    described = connection.execute(f"DESCRIBE {quote_name(name)}").fetchall()
+                    if "_uid" in (column for column, *_ in described):
+                        raise Fault(private=f"the text of {table.name} reads {name}, a private table")
+            return {
+                t.name: SmallTable(columns=t.columns, rows=connection.execute(t.sql).fetchall()) for t in plan.public
+            }
+
+    def beside(self, finish: Finish, version: Path, plan: Plan, limits: Limits) -> Finish:
+        """One answer's post-processing; see `compute.ports.Engine.beside`."""
+        tables = self.public(version, plan, limits)
+        deadline: list[Deadline] = []
+
+        def answer(sql: str, given: Mapping[str, SmallTable]) -> list[Cell]:
+            if not deadline:
+                deadline.append(Deadline(limits.seconds))
+            deadline[0].require()
+            return finish(sql, {**tables, **given})
+
+        return answer
 
     @contextmanager
     def finishing(self, limits: Limits) -> Iterator[Finish]:

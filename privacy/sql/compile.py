@@ -16,14 +16,14 @@ from sqlglot import exp
 from privacy.errors import Text
 from privacy.facts import DatasetFacts, Kind, Value
 from privacy.sql.aggregates import AggregateReader, summed_terms
+from privacy.sql.around import Around, Core
 from privacy.sql.bound import FEWEST_BINS, MAX_CELLS, MAX_STATISTICS, Measure, most_bins, statistics
 from privacy.sql.expressions import Reader
-from privacy.sql.finish import AnswerScope, opened, order_text
+from privacy.sql.finish import AnswerScope, opened
 from privacy.sql.membership import row_condition
-from privacy.sql.parse import MAX_DEPTH, parse_select, refuse
+from privacy.sql.parse import MAX_DEPTH, parse_query, refuse, require_clauses, require_select
 from privacy.sql.plan import Aggregate, Codes, Key, Output, Plan, Statistic
 from privacy.sql.problems import (
-    BadPosition,
     NoAggregate,
     SqlTooDeep,
     TooManyCells,
@@ -31,16 +31,15 @@ from privacy.sql.problems import (
 )
 from privacy.sql.resolve import Relation
 from privacy.sql.rows import coded_sql, counted, digit, rows_sql
-from privacy.sql.selects import group_nodes, place, require_no_aggregate
+from privacy.sql.selects import group_nodes, require_no_aggregate
+from privacy.sql.shape import MAX_OUTPUTS, Shape, shaped, tried_condition
 from privacy.sql.terms import Term
 from privacy.sql.texts import MAX_JOINED_TEXTS, growth
-from privacy.sql.tracked import resolve_from
+from privacy.sql.tracked import Names, resolve_from
 
 MAX_KEYS = 12
-MAX_OUTPUTS = 100
 #: A unit of more private keys than this has no say in which keys are shown: the threshold grows with it.
 MAX_KEYS_OF_A_UNIT = 256
-MAX_ROWS_SHOWN = 10**9
 #: Values that are held at once to draw an answer with windows again, and the fewest draws that give an interval.
 MAX_REDRAWN = 16_000_000
 MIN_DRAWS = 100
@@ -52,21 +51,20 @@ class Draft:
 
     select: exp.Select
     facts: DatasetFacts
+    names: Names
     relation: Relation = field(init=False)
     conditions: tuple[str, ...] = ()
     key_nodes: list[exp.Expr] = field(default_factory=list)
     key_terms: list[Term] = field(default_factory=list)
     keys: tuple[Key, ...] = ()
     cells: int | None = 1
+    aggregates: AggregateReader = field(init=False)
     scope: AnswerScope = field(init=False)
     outputs: list[Output] = field(default_factory=list)
     output_terms: list[Term] = field(default_factory=list)
     spread: dict[str, Term] = field(default_factory=dict)
-    having: str = ""
-    qualify: str = ""
     derived_windows: int = 0
-    order: list[str] = field(default_factory=list)
-    limit: str = ""
+    shape: Shape = field(init=False)
     measures: tuple[Measure, ...] = ()
     statistics: tuple[Statistic, ...] = ()
     length_share: Fraction = Fraction(0)
@@ -82,18 +80,43 @@ def compile_query(sql: str, facts: DatasetFacts) -> Plan:
 
 
 def _compile(sql: str, facts: DatasetFacts) -> Plan:
-    draft = Draft(select=parse_select(sql), facts=facts)
+    query = parse_query(sql)
     try:
-        for rule in RULES:
-            rule(draft)
-        return _plan(draft)
+        names = Names(facts=facts)
+        around = Around(names, lambda select, known: _core(Draft(select=select, facts=facts, names=known)))
+        if around.encloses(query):
+            joined_texts(query)
+            return around.plan(query)
+        return _plan(_ruled(Draft(select=require_select(query), facts=facts, names=names)))
     except RecursionError as error:
         raise SqlTooDeep(limit=MAX_DEPTH) from error
 
 
-def joined_texts(draft: Draft) -> None:
+def _ruled(draft: Draft) -> Draft:
+    joined_texts(draft.select)
+    for rule in RULES:
+        rule(draft)
+    return draft
+
+
+def _core(draft: Draft) -> Core:
+    """An answer that a question is asked around, and its columns as the rows of a table."""
+    require_clauses(draft.select)
+    plan = _plan(_ruled(draft))
+    domains = [len(k.domain) if k.domain is not None else None for k in draft.keys]
+    return Core(
+        plan=plan,
+        sql=plan.finish_sql,
+        loose=finish_sql(draft, choosing=False),
+        terms=tuple(draft.output_terms),
+        domains=tuple(domains),
+        rows=min(draft.shape.most, MAX_CELLS if draft.cells is None else draft.cells),
+    )
+
+
+def joined_texts(query: exp.Expr) -> None:
     """Joining and replacing are the only operations whose result can outgrow its operands."""
-    count = growth(draft.select)
+    count = growth(query)
     if count > MAX_JOINED_TEXTS:
         raise TooManyParts(
             count=count, part=Text("texts joined or replaced", "拼接或替换的文本"), limit=MAX_JOINED_TEXTS
@@ -102,7 +125,7 @@ def joined_texts(draft: Draft) -> None:
 
 def tracked_relation(draft: Draft) -> None:
     """FROM and JOIN: one private table, every row of one unit."""
-    draft.relation = resolve_from(draft.select, draft.facts)
+    draft.relation = resolve_from(draft.select, draft.facts, draft.names)
 
 
 def row_filter(draft: Draft) -> None:
@@ -165,8 +188,8 @@ def answer_columns(draft: Draft) -> None:
     if len(items) > MAX_OUTPUTS:
         raise TooManyParts(count=len(items), part=Text("columns", "列"), limit=MAX_OUTPUTS)
     by_sql = {t.sql: _key_term(f"k{i}", t) for i, t in enumerate(draft.key_terms)}
-    aggregates = AggregateReader(draft.relation, summed_terms(opened(draft.select), draft.relation))
-    draft.scope = AnswerScope(aggregates=aggregates, keys=by_sql)
+    draft.aggregates = AggregateReader(draft.relation, summed_terms(opened(draft.select), draft.relation))
+    draft.scope = AnswerScope(aggregates=draft.aggregates, keys=by_sql)
     for i, item in enumerate(items):
         if isinstance(item, exp.Star):
             raise refuse(
@@ -193,55 +216,24 @@ def _key_term(name: str, term: Term) -> Term:
 def _output(item: exp.Expr, term: Term, draft: Draft) -> Output:
     node = item.unalias()
     name = item.alias or (node.name if isinstance(node, exp.Column) else node.sql(dialect="duckdb", comments=False))
-    statistics_met = {f"s{i}" for i in range(len(draft.scope.aggregates.measures))}
+    statistics_met = {f"s{i}" for i in range(len(draft.aggregates.measures))}
     return Output(
         name=name,
         kind=term.kind or Kind.TEXT,
         is_key=node.find(exp.AggFunc, exp.Window) is None,
         statistic=term.sql if term.sql in statistics_met else None,
-        average=draft.scope.aggregates.averages.get(term.sql),
+        average=draft.aggregates.averages.get(term.sql),
     )
 
 
-def noisy_filter(draft: Draft) -> None:
-    """HAVING: a condition on noisy cells, before windows see them. QUALIFY: another one, after that."""
-    having, qualify = draft.select.args.get("having"), draft.select.args.get("qualify")
-    if having is not None:
-        with draft.scope.without_windows():
-            draft.having = Reader(draft.scope).of_kind(having.this, "HAVING", Kind.BOOLEAN).sql
-    if qualify is not None:
-        draft.qualify = Reader(draft.scope).of_kind(qualify.this, "QUALIFY", Kind.BOOLEAN).sql
-
-
-def noisy_order(draft: Draft) -> None:
-    """ORDER BY, LIMIT and OFFSET over the noisy answer; ties and the default follow the keys."""
-    order = draft.select.args.get("order")
-    items = order.expressions if order is not None else []
-    draft.order = [order_text(item, lambda node: _sort_text(node, draft)) for item in items]
-    for name in ("limit", "offset"):
-        clause = draft.select.args.get(name)
-        if clause is not None:
-            draft.limit += f" {name.upper()} {_row_count(clause.expression, name.upper())}"
-
-
-def _sort_text(node: exp.Expr, draft: Draft) -> str:
-    if isinstance(node, exp.Literal) and not node.args.get("is_string"):
-        return f"o{place(node, draft.select.expressions, 'ORDER BY')}"
-    if isinstance(node, exp.Column) and not node.table and node.name.casefold() in draft.scope.aliases:
-        return draft.scope.aliases[node.name.casefold()].sql
-    return f"TRY({Reader(draft.scope).read(node).sql})"
-
-
-def _row_count(node: exp.Expr, name: str) -> int:
-    text = node.name if isinstance(node, exp.Literal) and not node.args.get("is_string") else ""
-    if not text.isdecimal() or len(text) > 9:
-        raise BadPosition(name=name, low=0, high=MAX_ROWS_SHOWN - 1)
-    return int(text)
+def answer_shape(draft: Draft) -> None:
+    """HAVING, QUALIFY, ORDER BY, LIMIT and OFFSET over the noisy answer; ties and the default order follow the keys."""
+    draft.shape = shaped(draft.select, draft.select.expressions, draft.output_terms, draft.scope, tried_condition)
 
 
 def bounded_statistics(draft: Draft) -> None:
     """Name, bound and share: what is asked, plus what selecting keys and the minimum of units need."""
-    measures = list(draft.scope.aggregates.measures)
+    measures = list(draft.aggregates.measures)
     if not measures:
         unit = draft.relation.unit
         raise NoAggregate(column=unit.column if unit else "")
@@ -264,14 +256,12 @@ def _require_room(quantiles: int, cells: int | None) -> None:
 
 #: The gate. Order matters: each rule may use what those before it added.
 RULES: tuple[Callable[[Draft], None], ...] = (
-    joined_texts,
     tracked_relation,
     row_filter,
     grouping_keys,
     key_domains,
     answer_columns,
-    noisy_filter,
-    noisy_order,
+    answer_shape,
     bounded_statistics,
 )
 
@@ -291,7 +281,7 @@ def _plan(draft: Draft) -> Plan:
         rows_sql=rows_sql(draft.relation, draft.conditions, keys, draft.measures),
         coded_sql=coded,
         codes=codes,
-        finish_sql=_finish_sql(draft),
+        finish_sql=finish_sql(draft),
         spread_sql=_spread_sql(draft),
         max_rows=draft.relation.max_rows,
         max_keys=min(draft.relation.max_rows, MAX_KEYS_OF_A_UNIT),
@@ -335,34 +325,9 @@ def _key_sql(node: exp.Expr, term: Term) -> str:
     )
 
 
-def _finish_sql(draft: Draft) -> str:
-    """The outputs are computed once, as o0, o1, …; HAVING and ORDER BY refer to them by these names.
-
-    Windows (w0, w1, …) are computed over the rows that HAVING leaves; then follow the columns made of them, and QUALIFY.
-    """
-    outputs, plain = [f"o{i}" for i in range(len(draft.output_terms))], _plain(draft)
-    having = f" WHERE TRY({draft.having})" if draft.having else ""
-    source = f"(SELECT {_computed(draft, plain)} FROM noisy)"
-    if draft.scope.windows:
-        windows = ", ".join(f"{w.sql()} AS w{i}" for i, w in enumerate(draft.scope.windows))
-        source, having = f"(SELECT *, {windows} FROM {source}{having})", ""
-        source = f"(SELECT {_computed(draft, [o for o in outputs if o not in plain])} FROM {source})"
-    if draft.qualify:
-        having += f"{' AND' if having else ' WHERE'} TRY({draft.qualify})"
-    keys = [f"{k.name} ASC NULLS LAST" for k in draft.keys]
-    order = f" ORDER BY {', '.join([*draft.order, *keys])}" if draft.order or keys else ""
-    distinct = f"DISTINCT ON ({', '.join(outputs)}) " if draft.select.args.get("distinct") else ""
-    return f"SELECT {distinct}{', '.join(['cell', *outputs])} FROM {source}{having}{order}{draft.limit}"
-
-
-def _plain(draft: Draft) -> list[str]:
-    """The outputs that hold no window."""
-    return [f"o{i}" for i, e in enumerate(draft.select.expressions) if e.find(exp.Window) is None]
-
-
-def _computed(draft: Draft, outputs: list[str]) -> str:
-    """Everything that is there, and these outputs."""
-    return ", ".join(["*", *(f"TRY({draft.output_terms[int(o[1:])].sql}) AS {o}" for o in outputs)])
+def finish_sql(draft: Draft, *, choosing: bool = True) -> str:
+    """The answer as text over the noisy cells (`Shape.sql`)."""
+    return draft.shape.sql("noisy", "cell", [k.name for k in draft.keys], choosing=choosing)
 
 
 def _spread_sql(draft: Draft) -> str:
@@ -388,7 +353,7 @@ def _spread_sql(draft: Draft) -> str:
 def _redrawn(s: Statistic) -> str:
     """A statistic with its noise drawn again: of one scale in all cells, but for a QUANTILE."""
     scale = f"c.{s.name}" if s.order is None else f"n.{s.order_scale}"
-    return f"n.{s.name} + z.{s.name} * {scale} AS {s.name}"
+    return s.typed(f"n.{s.name} + z.{s.name} * {scale}")
 
 
 def _redrawn_windows(draft: Draft, columns: str) -> list[str]:
@@ -398,10 +363,10 @@ def _redrawn_windows(draft: Draft, columns: str) -> list[str]:
     """
     windows = draft.scope.windows[: draft.derived_windows]
     room = MAX_REDRAWN // (len(draft.keys) + len(draft.statistics) + len(windows))
-    having = f" WHERE TRY({draft.having})" if draft.having else ""
+    having = f" WHERE {draft.shape.having}" if draft.shape.having else ""
     over = ", ".join(f"{w.sql('draw')} AS w{i}" for i, w in enumerate(windows))
     return [
-        f"shown AS (SELECT * FROM (SELECT {_computed(draft, _plain(draft))} FROM noisy){having})",
+        f"shown AS (SELECT * FROM (SELECT {draft.shape.computed(draft.shape.plain)} FROM noisy){having})",
         "draws AS (SELECT row_number() OVER () AS draw, *, (SELECT count(*) FROM noisy) AS size FROM normals)",
         f"redrawn AS (SELECT {columns} FROM shown AS n CROSS JOIN draws AS z CROSS JOIN scales AS c "
         f"WHERE greatest(z.draw, {MIN_DRAWS}) * z.size <= {room})",

@@ -21,6 +21,7 @@ from privacy.sql.compile import compile_query
 from privacy.sql.plan import Plan
 from privacy.sql.problems import UnknownAggregate, UnknownFunction
 from privacy.sql.resolve import MAX_UNIT_ROWS, RowScope, stored
+from privacy.sql.shape import MAX_OUTPUTS
 from privacy.sql.words import AGGREGATES, CHOICES, DAYS, NUMBERS, OPERATORS, TEXTS, WINDOWS, Word
 
 COMMAND = "python -m sandbox.api.docs"
@@ -105,7 +106,7 @@ REFUSALS = (
     "SELECT COUNT(*) FROM t USING SAMPLE 10%",
     "SELECT COUNT(*) FROM (SELECT rank() OVER (ORDER BY x) AS r FROM t) q",
     "SELECT COUNT(*) FROM (SELECT DISTINCT s FROM t) q",
-    "SELECT AVG(c) FROM (SELECT k, COUNT(*) AS c FROM t GROUP BY k) q",
+    "SELECT COUNT(*) FROM t JOIN (SELECT k, COUNT(*) AS c FROM t GROUP BY k) q USING (k)",
     "SELECT COUNT(*) FROM t WHERE s IN (SELECT s FROM t)",
     "SELECT COUNT(*) FROM t WHERE EXISTS (SELECT 1 FROM w WHERE w.n > 1)",
     "SELECT COUNT(*) FROM t WHERE x > (SELECT AVG(x) FROM t)",
@@ -129,7 +130,7 @@ LIMITS: Mapping[Text, int] = {
     Text("brackets within brackets", "括号层数"): parse.MAX_DEPTH,
     Text("joins of one SELECT", "一个 SELECT 中的连接数"): joins.MAX_JOINS,
     Text("grouping keys", "分组键数"): compiling.MAX_KEYS,
-    Text("columns of the answer", "结果列数"): compiling.MAX_OUTPUTS,
+    Text("columns of the answer", "结果列数"): MAX_OUTPUTS,
     Text("different noisy numbers a cell", "每个单元格中不同的加噪数"): MAX_STATISTICS,
     Text("cells of public keys", "公开键的单元格数"): MAX_CELLS,
     Text("private keys shown", "显示的私有键数"): MAX_CELLS,

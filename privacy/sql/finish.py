@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from sqlglot import exp
 
 from privacy.errors import Text
 from privacy.facts import Kind
-from privacy.sql.aggregates import AggregateReader
 from privacy.sql.expressions import AGGREGATES, Reader
 from privacy.sql.parse import refuse, require_arguments, where_of
 from privacy.sql.problems import NotGrouped, SqlRefused
@@ -64,6 +64,15 @@ class AnswerWindow:
         return f"{self.function} OVER ({' '.join(parts)})"
 
 
+class Aggregates(Protocol):
+    """What an answer knows of the rows below it: their reader, and the terms of aggregates of them."""
+
+    rows: Reader
+
+    def read(self, node: exp.Expr) -> Term:
+        """The value of an aggregate, or of one with FILTER. Raises a `SqlRefused`."""
+
+
 @dataclass(kw_only=True)
 class AnswerScope:
     """Names of an answer: grouping keys, aggregates (each becomes noisy statistics) and the aliases of the SELECT list.
@@ -72,8 +81,9 @@ class AnswerScope:
     the column w0 of the rows that HAVING leaves, and so on. `windowed` are the aliases that hold one.
     """
 
-    aggregates: AggregateReader
+    aggregates: Aggregates
     keys: dict[str, Term]
+    accepted: tuple[type[exp.Expr], ...] = AGGREGATES
     aliases: dict[str, Term] = field(default_factory=dict)
     windows: list[AnswerWindow] = field(default_factory=list)
     windowed: frozenset[str] = frozenset()
@@ -83,7 +93,7 @@ class AnswerScope:
         """An aggregate, a window, or a whole expression that is a grouping key."""
         if isinstance(node, exp.Window):
             return self._window(node)
-        if type(node) in AGGREGATES or isinstance(node, exp.Filter):
+        if type(node) in self.accepted or isinstance(node, exp.Filter):
             return self.aggregates.read(node)
         if isinstance(node, exp.Literal | exp.Boolean | exp.Null):
             return None
@@ -102,8 +112,12 @@ class AnswerScope:
                 self._require_open(node)
             return alias
         if not self.aliases or not node.table:
-            self.aggregates.relation.scope.column(node)  # an unknown name, or the unit's identifier, is refused as such
+            self.aggregates.rows.scope.column(node)  # an unknown name, or the unit's identifier, is refused as such
         raise NotGrouped(name=node.name, where=where_of(node))
+
+    def ties(self) -> list[str]:
+        """The texts that put rows in order which are alike otherwise."""
+        return [t.sql for t in self.keys.values()]
 
     @contextmanager
     def without_windows(self, place: Text = _IN_HAVING) -> Iterator[None]:
@@ -139,7 +153,7 @@ class _WindowReader:
 
     def __init__(self, scope: AnswerScope) -> None:
         self.reader = Reader(scope)
-        self.keys = [f"{t.sql} ASC NULLS LAST" for t in scope.keys.values()]
+        self.keys = [f"{text} ASC NULLS LAST" for text in scope.ties()]
 
     def read(self, node: exp.Window) -> tuple[AnswerWindow, Term]:
         """The window, and the term of its result, in which `{w}` stands for the window's column."""

@@ -17,7 +17,7 @@ from sqlglot import exp
 
 from privacy.errors import Text
 from privacy.facts import Kind
-from privacy.sql.expressions import Reader
+from privacy.sql.expressions import Reader, Scope
 from privacy.sql.joins import Place, compared, conjuncts, equated, same_unit
 from privacy.sql.parse import refuse, require_arguments, require_clauses, where_of
 from privacy.sql.problems import UnitMissing
@@ -86,23 +86,25 @@ def _pair(value: exp.Expr, scope: RowScope, column: Place) -> tuple[str, str]:
         if same_unit(place, column):
             return place[0].unit_sql, column[0].unit_sql
     marker = exp.Null()
-    reader = Reader(_Beside(scope=scope, node=marker, term=readable(*column, value)))
+    reader = Reader(Beside(scope=scope, node=marker, term=readable(*column, value)))
     left, right = reader.alike([value, marker], "IN")
     return left.sql if isinstance(value, exp.Column) else f"TRY({left.sql})", right.sql
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Beside:
+class Beside:
     """A scope that also knows one node by a term of its own."""
 
-    scope: RowScope
+    scope: Scope
     node: exp.Expr
     term: Term
 
     def known(self, node: exp.Expr) -> Term | None:
+        """The term, for that node."""
         return self.term if node is self.node else None
 
     def column(self, node: exp.Column) -> Term:
+        """What the scope has."""
         return self.scope.column(node)
 
 

@@ -119,17 +119,26 @@ def refuse(construct: Text, node: exp.Expr, advice: Text = GENERAL_ADVICE) -> Un
     return Unsupported(construct=construct, where=where_of(node), advice=advice)
 
 
-def parse_select(sql: str) -> exp.Select:
-    """Read one SELECT statement. Raises `SqlTooLong`, `SqlTooDeep`, `SqlSyntax`, `SqlManyStatements`, `Unsupported`."""
+def parse_query(sql: str) -> exp.Expr:
+    """Read one statement. Raises `SqlTooLong`, `SqlTooDeep`, `SqlSyntax`, `SqlManyStatements`."""
     _require_readable(sql)
     statements = [s for s in _parse(sql) if not isinstance(s, exp.Semicolon | None)]  # a comment may stand behind it
     if len(statements) != 1:
         raise SqlManyStatements(count=len(statements))
-    select = statements[0]
-    if not isinstance(select, exp.Select):
-        raise refuse(_statement_name(select), select)
-    require_clauses(select)
-    return select
+    return statements[0]
+
+
+def require_select(query: exp.Expr) -> exp.Select:
+    """The statement as one SELECT of known clauses. Raises `Unsupported`."""
+    if not isinstance(query, exp.Select):
+        raise refuse(_statement_name(query), query)
+    require_clauses(query)
+    return query
+
+
+def parse_select(sql: str) -> exp.Select:
+    """Read one SELECT statement. Raises `SqlTooLong`, `SqlTooDeep`, `SqlSyntax`, `SqlManyStatements`, `Unsupported`."""
+    return require_select(parse_query(sql))
 
 
 def _require_readable(sql: str) -> None:

@@ -107,6 +107,20 @@ class Statistic:
     order: Order | None = None
 
     @property
+    def type(self) -> str:
+        """The DuckDB type of a published value: a lattice integer fits 64 bits, times a coarse step it may not."""
+        step = self.round_to if self.order is None else self.order.step
+        if step.denominator != 1:
+            return "DOUBLE"
+        return "BIGINT" if step == 1 else "HUGEINT"
+
+    def typed(self, value: str) -> str:
+        """A redrawn value as text under the statistic's name, in its type: what is right for one is then right for the other."""
+        return (
+            f"{value} AS {self.name}" if self.type == "DOUBLE" else f"TRY_CAST({value} AS {self.type}) AS {self.name}"
+        )
+
+    @property
     def up(self) -> int:
         """How many units of the totals' lattice make one unit of the rows'."""
         return int(self.round_to / self.step)
@@ -181,6 +195,15 @@ Finish = Callable[[str, Mapping[str, SmallTable]], list[Cell]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PublicRows:
+    """A public table that post-processing reads as the small table `name`: `sql` makes its rows from a dataset version."""
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+    sql: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Codes:
     """How a key, or the value that a DISTINCT counts, is numbered in `coded_sql`, from 0.
 
@@ -205,6 +228,11 @@ class Plan:
     `normals` (standard normal draws) and `scales` and yields cell, then the two ends of every derived column's interval. One
     unit owns at most `max_rows` rows of the tracked relation; a unit of more than `max_keys` private keys has no say in which
     keys are shown. `length_share` of rho pays for choosing how far a unit may reach; 0 when the declared bounds hold.
+
+    Of a question around an answer (`privacy.sql.around`), `finish_sql` also reads the tables of `public`, and begins its rows
+    with a name of the row in place of the cell. `redraw_sql` then stands for `spread_sql`: with the tables `cells` (the noisy
+    ones), `scales` and `turn` (one number, `draw`) it yields the names and every derived column as they would be if that draw had
+    been the noise, and `around_rows` is the most rows that all its steps together may have.
     """
 
     question: str
@@ -223,6 +251,9 @@ class Plan:
     max_keys: int
     min_units: int
     length_share: Fraction = Fraction(0)
+    public: tuple[PublicRows, ...] = ()
+    redraw_sql: str = ""
+    around_rows: int = 0
 
     @property
     def selects_keys(self) -> bool:

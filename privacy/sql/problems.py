@@ -11,8 +11,8 @@ sentence here may be shown to the asker.
     Refused
     └── SqlRefused
         ├── Unsupported · UnknownFunction · UnknownTable · UnknownColumn · AmbiguousColumn
-        ├── NoPrivateTable · PrivateNotOnUnit · DifferentUnits · JoinNeedsEquality · JoinLosesUnit · JoinFanOutUnknown
-        ├── NoisySubquery · UnitMissing
+        ├── NoPrivateTable · PrivateNotOnUnit · DifferentUnits · JoinNeedsCondition · JoinLosesUnit · JoinFanOutUnknown
+        ├── NoisySubquery · UnitMissing · TwoAnswers · AnswerBesideRows · PublicTooLarge
         ├── UnitColumnUsed · DistinctNotCounted · NotGrouped · MisplacedAggregate · UnknownAggregate · NoAggregate
         └── TypeMismatch · BadLiteral · Unbounded · BadPosition · TooManyCells · TooManyParts
 """
@@ -154,6 +154,48 @@ class NoisySubquery(SqlRefused):
     hint = Text(
         "Add {column} to its GROUP BY, or ask it as a question of its own.",
         "请在其 GROUP BY 中加入 {column}，或把它单独作为一个问题提出。",
+    )
+
+
+class TwoAnswers(SqlRefused):
+    """Two subqueries that aggregate over private rows, each in its own way."""
+
+    code = "sql.two_answers"
+    sentence = Text(
+        "The question holds two different aggregating subqueries over private rows{where}; one answer gets noise at a time.",
+        "该问题含有两个不同的、对受保护的行进行聚合的子查询{where}；一次只能对一个结果加噪。",
+    )
+    hint = Text(
+        "Ask for both in one subquery, with FILTER (WHERE condition) or one more grouping key, name it in WITH and use it twice.",
+        "请用 FILTER (WHERE 条件) 或增加一个分组键，把两者写进同一个子查询，在 WITH 中命名后重复使用。",
+    )
+
+
+class AnswerBesideRows(SqlRefused):
+    """Private rows where only an answer and public tables may stand."""
+
+    code = "sql.answer_beside_rows"
+    sentence = Text(
+        "Rows of single {unit}s cannot stand beside an answer about all of them{where}.",
+        "单个 {unit} 的行不能与针对全体的结果放在一起{where}。",
+    )
+    hint = Text(
+        "Around an aggregating subquery use its own columns and public tables; conditions on private rows go inside of it.",
+        "在聚合子查询之外只能使用它的列和公开的表；对受保护的行的条件请写在它里面。",
+    )
+
+
+class PublicTooLarge(SqlRefused):
+    """A public table that is too large to be read beside an answer."""
+
+    code = "sql.public_too_large"
+    sentence = Text(
+        "The public table {name} has {count} rows; beside an answer at most {limit} are read.",
+        "公开的表 {name} 有 {count} 行；与结果一起使用时最多读取 {limit} 行。",
+    )
+    hint = Text(
+        "Join it inside the aggregating subquery, or with the downloaded answer.",
+        "请在聚合子查询之内连接它，或与下载的结果连接。",
     )
 
 

@@ -6,8 +6,9 @@ with its unit stands in `privacy.sql.tracked`, which names what may stand in FRO
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sqlglot import exp
 
@@ -27,7 +28,7 @@ from privacy.sql.problems import (
     UnitMissing,
     UnknownColumn,
 )
-from privacy.sql.resolve import Column, Derived, Relation, RowScope
+from privacy.sql.resolve import Column, Derived, Relation
 from privacy.sql.terms import Term, hull
 from privacy.sql.within import tried
 
@@ -35,9 +36,33 @@ if TYPE_CHECKING:
     from privacy.sql.tracked import Names
 
 
+class _Named(Protocol):
+    """Anything with a name."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+
+
+class Starred(Protocol):
+    """What a star may stand for: the columns of one item of FROM."""
+
+    @property
+    def alias(self) -> str:
+        """The asker's name for it."""
+
+    @property
+    def tag(self) -> str:
+        """Ours; items come in the order of their tags."""
+
+    @property
+    def columns(self) -> Sequence[_Named]:
+        """Its columns."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Item:
-    """One column of a subquery, before it has text."""
+class Item:
+    """One column of a SELECT list, before it has text."""
 
     name: str
     node: exp.Expr
@@ -52,9 +77,9 @@ def selected(select: exp.Select, names: Names) -> Derived:
     if where is not None:
         require_no_aggregate(where)
         conditions.append(row_condition(where.this, relation.scope))
-    items = [i for node in select.expressions for i in _items(node, relation.scope)]
+    items = [i for node in select.expressions for i in listed(node, relation.scope.sources, relation.scope.merged)]
     values = [i.node for i in items]
-    if select.args.get("group") or select.args.get("having") or any(_aggregates(n) is not None for n in values):
+    if select.args.get("group") or select.args.get("having") or any(aggregate_in(n) is not None for n in values):
         body = _grouped(select, items, relation, conditions)
     elif select.args.get("qualify") or any(n.find(exp.Window) for n in values):
         body = _windowed(select, items, relation, conditions)
@@ -65,49 +90,49 @@ def selected(select: exp.Select, names: Names) -> Derived:
 
 def require_no_aggregate(where: exp.Expr) -> None:
     """Refuse aggregates of these rows in WHERE; those in a subquery there are its own."""
-    found = _aggregates(where)
+    found = aggregate_in(where)
     if found is not None:
         raise MisplacedAggregate(name=written_name(found), where=where_of(found))
 
 
-def _aggregates(node: exp.Expr) -> exp.Expr | None:
+def aggregate_in(node: exp.Expr) -> exp.Expr | None:
     """An aggregate of the rows at hand: not of a window, not of a subquery."""
     stopped = exp.Window | exp.Query
     return next((n for n in node.walk(prune=lambda n: isinstance(n, stopped)) if isinstance(n, exp.AggFunc)), None)
 
 
-def _items(node: exp.Expr, scope: RowScope) -> list[_Item]:
+def listed(node: exp.Expr, sources: Sequence[Starred], merged: Collection[tuple[str, str]]) -> list[Item]:
     """A SELECT item, or the columns that a star stands for."""
     value = node.unalias()
     star, table = (value.this, value.table) if isinstance(value, exp.Column) else (value, "")
     if not isinstance(star, exp.Star):
         name = node.alias or (value.name if isinstance(value, exp.Column) else value.sql(dialect="duckdb"))
-        return [_Item(name=name, node=value.unnest())]
+        return [Item(name=name, node=value.unnest())]
     require_arguments(value, "this", "table", "except_")
     require_arguments(star, "except_")
     left_out = {c.name.casefold() for c in star.args.get("except_") or ()}
-    chosen = [s for s in scope.sources if not table or s.alias.casefold() == table.casefold()]
+    chosen = [s for s in sources if not table or s.alias.casefold() == table.casefold()]
     if not chosen:
         raise refuse(Text(f"{table}.* without {table} in FROM", f"FROM 中没有 {table} 的 {table}.*"), node)
     known = {c.name.casefold() for s in chosen for c in s.columns}
     if not left_out <= known:
         raise UnknownColumn(name=min(left_out - known), where=where_of(node), allowed=", ".join(sorted(known)))
-    found, merged = [], set()
+    found, shown = [], set()
     for source in sorted(chosen, key=lambda s: s.tag):
         for column in source.columns:
             name = column.name.casefold()
             if name in left_out:
                 continue
-            if not table and (name, source.tag) in scope.merged:
-                if name in merged:
+            if not table and (name, source.tag) in merged:
+                if name in shown:
                     continue
-                merged.add(name)
+                shown.add(name)
             quoted = (exp.to_identifier(part, quoted=True) for part in (column.name, source.alias))
-            found.append(_Item(name=column.name, node=exp.Column(**dict(zip(("this", "table"), quoted, strict=True)))))
+            found.append(Item(name=column.name, node=exp.Column(**dict(zip(("this", "table"), quoted, strict=True)))))
     return found
 
 
-def _plain(items: list[_Item], relation: Relation, conditions: list[str]) -> Derived:
+def _plain(items: list[Item], relation: Relation, conditions: list[str]) -> Derived:
     reader = Reader(relation.scope)
     alone = len(relation.scope.sources) == 1
     columns = [_column(i, relation, reader, alone=alone) for i in items]
@@ -116,7 +141,7 @@ def _plain(items: list[_Item], relation: Relation, conditions: list[str]) -> Der
     return _body(columns, f"{relation.from_sql}{where}", own, relation, relation.max_rows)
 
 
-def _grouped(select: exp.Select, items: list[_Item], relation: Relation, conditions: list[str]) -> Derived:
+def _grouped(select: exp.Select, items: list[Item], relation: Relation, conditions: list[str]) -> Derived:
     scope, unit = relation.scope, relation.unit
     if select.args.get("qualify"):
         advice = Text("Write the window in a SELECT around this one.", "请把窗口写在外层的 SELECT 中。")
@@ -133,7 +158,7 @@ def _grouped(select: exp.Select, items: list[_Item], relation: Relation, conditi
     return replace(found, bounded=found.bounded or not layer.keys)
 
 
-def _windowed(select: exp.Select, items: list[_Item], relation: Relation, conditions: list[str]) -> Derived:
+def _windowed(select: exp.Select, items: list[Item], relation: Relation, conditions: list[str]) -> Derived:
     layer = Windowed(relation)
     columns = [_column(i, relation, Reader(layer)) for i in items]
     qualify = _layer_condition(select, "qualify", items, layer)
@@ -146,11 +171,11 @@ def _windowed(select: exp.Select, items: list[_Item], relation: Relation, condit
     return _layered(columns, layer, conditions, qualify, "", most)
 
 
-def _is_number(item: _Item, layer: Windowed) -> bool:
+def _is_number(item: Item, layer: Windowed) -> bool:
     return isinstance(item.node, exp.Window) and Reader(layer).read(item.node).sql in layer.numbers
 
 
-def _layer_condition(select: exp.Select, clause: str, items: list[_Item], layer: Layer) -> str:
+def _layer_condition(select: exp.Select, clause: str, items: list[Item], layer: Layer) -> str:
     """HAVING or QUALIFY, which may also use the names of the SELECT list."""
     layer.aliases = {i.name.casefold(): i.node for i in items}
     found = select.args.get(clause)
@@ -166,7 +191,7 @@ def _layered(
     return _body(columns, f"{layer.below(conditions, grouping)}{condition}", own, layer.relation, most)
 
 
-def _column(item: _Item, relation: Relation, reader: Reader, *, alone: bool = False) -> Column:
+def _column(item: Item, relation: Relation, reader: Reader, *, alone: bool = False) -> Column:
     """A column that still has the text of its expression; `alone` when rows are at most left out."""
     scope, node = relation.scope, item.node
     if scope.names_unit(node):
@@ -298,7 +323,14 @@ def _require_unit_column(construct: Text, derived: Derived, node: exp.Expr) -> N
     raise UnitMissing(construct=construct, unit=unit, where=where_of(node), advice=advice)
 
 
-def group_nodes(select: exp.Select, scope: RowScope) -> list[exp.Expr]:
+class HasColumns(Protocol):
+    """Names of rows that can be asked for."""
+
+    def has(self, node: exp.Column) -> bool:
+        """True when there is a column of that name."""
+
+
+def group_nodes(select: exp.Select, scope: HasColumns) -> list[exp.Expr]:
     """What GROUP BY stands for: columns, expressions, positions, aliases or ALL."""
     group = select.args.get("group")
     if group is None:
@@ -310,7 +342,7 @@ def group_nodes(select: exp.Select, scope: RowScope) -> list[exp.Expr]:
     return [_group_node(node, select, scope) for node in group.expressions]
 
 
-def _group_node(node: exp.Expr, select: exp.Select, scope: RowScope) -> exp.Expr:
+def _group_node(node: exp.Expr, select: exp.Select, scope: HasColumns) -> exp.Expr:
     if isinstance(node, exp.Literal) and not node.args.get("is_string"):
         items: list[exp.Expr] = select.expressions
         return items[place(node, items, "GROUP BY")].unalias()

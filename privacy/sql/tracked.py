@@ -34,7 +34,7 @@ from privacy.facts import DatasetFacts, TableFacts
 from privacy.sql.joins import conjuncts, joined, require_joins
 from privacy.sql.layers import numbered
 from privacy.sql.parse import refuse, require_arguments, where_of
-from privacy.sql.problems import NoPrivateTable, TooManyParts, UnknownTable
+from privacy.sql.problems import NoPrivateTable, SqlRefused, TooManyParts, UnknownTable
 from privacy.sql.resolve import Derived, Relation, RowScope, Source, stored
 from privacy.sql.selects import selected, union
 
@@ -77,7 +77,7 @@ class Names:
 
     facts: DatasetFacts
     prefix: str = "t"
-    ctes: Mapping[str, Derived] = field(default_factory=dict)
+    ctes: Mapping[str, Derived | SqlRefused] = field(default_factory=dict)
     use: _Use = field(default_factory=_Use)
 
     def relation(self, select: exp.Select, *, counted: bool = True) -> Relation:
@@ -115,23 +115,25 @@ class Names:
 
     def with_named(self, query: exp.Expr) -> Names:
         """These names and those that WITH gives, each defined by the names before it."""
-        clause = query.args.get("with_")
-        if clause is None:
-            return self
-        if clause.args.get("recursive"):
-            advice = Text("Write WITH without RECURSIVE.", "请写不带 RECURSIVE 的 WITH。")
-            raise refuse(Text("WITH RECURSIVE", "WITH RECURSIVE"), query, advice)
-        require_arguments(clause, "expressions")
-        names, defined = self, set()
-        for cte in clause.expressions:
-            require_arguments(cte, "this", "alias")
-            name = cte.alias.casefold()
-            if name in defined:
-                raise refuse(Text(f"the name {cte.alias} twice in WITH", f"WITH 中重复的名称 {cte.alias}"), cte)
-            defined.add(name)
-            found = _renamed(names.derived(cte.this), cte)
-            names = replace(names, ctes={**names.ctes, name: found})
+        names = self
+        for cte in named_queries(query):
+            names = names.knowing(cte, _renamed(names.derived(cte.this), cte))
         return names
+
+    def knowing(self, cte: exp.CTE, found: Derived | SqlRefused) -> Names:
+        """These names and one more, or why that one cannot be used here."""
+        return replace(self, ctes={**self.ctes, cte.alias.casefold(): found})
+
+    def named(self, cte: exp.CTE) -> Names:
+        """These names and one of WITH; where it is no relation of public or tracked rows, its use is what is refused."""
+        try:
+            return self.knowing(cte, _renamed(self.derived(cte.this), cte))
+        except SqlRefused as refusal:
+            return self.knowing(cte, refusal)
+
+    def aside(self) -> Names:
+        """The same names for a reading whose text is not kept."""
+        return replace(self, use=_Use())
 
     def _source(self, node: exp.Expr, tag: str) -> Source:
         if isinstance(node, exp.Subquery) and isinstance(node.this, exp.Query):
@@ -143,6 +145,8 @@ class Names:
         if not isinstance(node.this, exp.Identifier):
             raise refuse(Text("a table function in FROM", "FROM 中的表函数"), node, _FROM)
         cte = self.ctes.get(node.name.casefold())
+        if isinstance(cte, SqlRefused):
+            raise cte
         if cte is not None:
             return self.use.of(cte).source(node.alias or node.name, tag)
         table = self._table(node)
@@ -169,9 +173,28 @@ class Names:
         raise refuse(Text(f"{text} in a subquery", f"子查询中的 {text}"), query, advice)
 
 
-def resolve_from(select: exp.Select, facts: DatasetFacts) -> Relation:
-    """Resolve WITH, FROM and joins of a question into the tracked relation."""
-    names = Names(facts=facts).with_named(select)
+def named_queries(query: exp.Expr) -> list[exp.CTE]:
+    """What WITH names, in order."""
+    clause = query.args.get("with_")
+    if clause is None:
+        return []
+    if clause.args.get("recursive"):
+        advice = Text("Write WITH without RECURSIVE.", "请写不带 RECURSIVE 的 WITH。")
+        raise refuse(Text("WITH RECURSIVE", "WITH RECURSIVE"), query, advice)
+    require_arguments(clause, "expressions")
+    found: list[exp.CTE] = clause.expressions
+    defined: set[str] = set()
+    for cte in found:
+        require_arguments(cte, "this", "alias")
+        if cte.alias.casefold() in defined:
+            raise refuse(Text(f"the name {cte.alias} twice in WITH", f"WITH 中重复的名称 {cte.alias}"), cte)
+        defined.add(cte.alias.casefold())
+    return found
+
+
+def resolve_from(select: exp.Select, facts: DatasetFacts, names: Names | None = None) -> Relation:
+    """Resolve WITH, FROM and joins of a question into the tracked relation; `names` are those around it."""
+    names = (names or Names(facts=facts)).with_named(select)
     relation = names.relation(select) if select.args.get("from_") is not None else None
     if relation is None or relation.unit is None:
         raise NoPrivateTable(allowed=", ".join(t.name for t in facts.tables if t.unit is not None))

@@ -340,7 +340,8 @@ def _work(house: House, job: Job, question: Question) -> _Found | _Failure:
     except Exception as problem:  # noqa: BLE001 - every failure ends the job; nothing was read by this attempt
         return _Failure(problem, read=job.attempt > 1)
     try:
-        with house.engine.units(version, plan, house.limits) as units, house.engine.finishing(house.limits) as finish:
+        with house.engine.units(version, plan, house.limits) as units, house.engine.finishing(house.limits) as plain:
+            finish = house.engine.beside(plain, version, plan, house.limits)
             return _Found(standing=standing, plan=plan, answer=release(plan, units, question.loss, finish))
     except Exception as problem:  # noqa: BLE001 - law 5: no failure may differ from another for the asker
         return _Failure(problem, read=True)

@@ -141,7 +141,8 @@ class Workbench:
     def _answers(self, plan: Plan, trial: Trial, loss: Loss) -> Iterator[Answer]:
         with self._engine.units(self._version, plan, self._limits) as units:
             for _ in range(trial.repeat):
-                yield mechanisms.release(plan, units, loss, self._finish)
+                finish = self._engine.beside(self._finish, self._version, plan, self._limits)
+                yield mechanisms.release(plan, units, loss, finish)
 
     def _failure(self, problem: Problem) -> Json:
         status = "error" if isinstance(problem, Fault) else "refused"

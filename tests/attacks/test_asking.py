@@ -90,6 +90,9 @@ class OneByOne:
     def finishing(self, limits: Limits) -> AbstractContextManager[Finish]:
         return self.engine.finishing(limits)
 
+    def beside(self, finish: Finish, version: Path, plan: Plan, limits: Limits) -> Finish:
+        return self.engine.beside(finish, version, plan, limits)
+
     @contextmanager
     def units(self, version: Path, plan: Plan, limits: Limits) -> Iterator[Units]:
         with self.turn, self.engine.units(version, plan, limits) as units:

@@ -38,11 +38,14 @@ MIXING = {
     ),
     "qualify over all": ("FROM (SELECT age FROM visits QUALIFY row_number() OVER () = 1) x", "sql.unit_missing"),
     "group by a fake person": (
-        "FROM (SELECT person_id, count(*) AS n FROM (SELECT 1 AS person_id FROM visits) v GROUP BY person_id) x",
+        "FROM visits WHERE person_id IN (SELECT person_id FROM (SELECT 1 AS person_id FROM visits) v GROUP BY person_id)",
         "sql.noisy_subquery",
     ),
-    "group of everybody": ("FROM (SELECT max(amount) AS m FROM visits) x", "sql.noisy_subquery"),
-    "having of everybody": ("FROM (SELECT 1 AS a FROM visits HAVING count(*) > 5) x", "sql.noisy_subquery"),
+    "group of everybody": ("FROM (SELECT max(amount) AS m FROM visits) x", "sql.unknown_aggregate"),
+    "group of everybody as a filter": (
+        "FROM visits WHERE city IN (SELECT city FROM visits GROUP BY city HAVING count(*) > 5)",
+        "sql.noisy_subquery",
+    ),
     "distinct of everybody": ("FROM (SELECT DISTINCT note FROM visits) x", "sql.unit_missing"),
     "union of everybody": ("FROM (SELECT note FROM visits UNION SELECT code FROM visits) x", "sql.unit_missing"),
     "union with nobody": ("FROM (SELECT city FROM visits UNION ALL SELECT city FROM places) x", "sql.unsupported"),

@@ -20,6 +20,7 @@ import pytest
 
 from compute.engines.duckdb import DuckEngine
 from compute.ports import Limits
+from privacy import redraw
 from privacy.errors import Problem
 from privacy.facts import DatasetFacts
 from privacy.loss import price
@@ -37,8 +38,8 @@ def questions(name: str) -> list[str]:
     return (QUERIES / f"{name}.sql").read_text(encoding="utf-8").strip().splitlines()[1:]
 
 
-#: Questions that mean the same here and in plain DuckDB: over stored tables, and over relations of relations.
-SAME, RELATIONS = questions("tables"), questions("relations")
+#: Questions that mean the same here and in plain DuckDB: over stored tables, over relations of relations, around an answer.
+SAME, RELATIONS, AROUND = questions("tables"), questions("relations"), questions("around")
 #: What is refused, each behind the code of its refusal.
 REFUSED = [line.split(" | ", 1) for line in questions("refused")]
 
@@ -50,6 +51,12 @@ class Two:
     plain: duckdb.DuckDBPyConnection
     version: Path
     facts: DatasetFacts
+
+
+@pytest.fixture(autouse=True)
+def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals are not compared here: the text that makes them is run, but not often."""
+    monkeypatch.setattr(redraw, "MAX_DRAWS", 4)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +72,7 @@ def ours(two: Two, sql: str) -> tuple[list[tuple[object, ...]], list[float], lis
     plan = compile_query(sql, two.facts)
     engine, loss = DuckEngine(), price(EPSILON, DELTA, selects_keys=plan.selects_keys)
     with engine.finishing(Limits()) as finish, engine.units(two.version, plan, Limits()) as units:
-        answer = release(plan, units, loss, finish)
+        answer = release(plan, units, loss, engine.beside(finish, two.version, plan, Limits()))
     noise = [5 * c.noise.scale if c.noise else 0.05 for c in answer.columns]
     steps = [s.order.step * s.order.width if s.order else s.round_to for s in plan.statistics]
     keys = [i for i, c in enumerate(answer.columns) if c.is_key]
@@ -100,7 +107,7 @@ def ordered(sql: str) -> bool:
     return "ORDER BY" in sql
 
 
-@pytest.mark.parametrize("sql", [*SAME, *RELATIONS])
+@pytest.mark.parametrize("sql", [*SAME, *RELATIONS, *AROUND])
 def test_equals_plain_duckdb(two: Two, sql: str) -> None:
     mine, off, keys = ours(two, sql)
     theirs = two.plain.execute(sql).fetchall()
@@ -124,4 +131,5 @@ def test_what_is_refused_says_why_and_costs_nothing(two: Two, code: str, sql: st
 def test_there_are_enough_questions() -> None:
     assert len(SAME) > 150
     assert len(RELATIONS) > 80
+    assert len(AROUND) > 45
     assert len(REFUSED) > 75

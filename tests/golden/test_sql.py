@@ -26,6 +26,7 @@ FACTS = replace(
         *city.FACTS.tables,
         replace(city.WAGES, name="firms", unit=PrivacyUnit(column="person_id", stands_for="firm", space="firm-id")),
         replace(city.HINTS, name="uncounted", rows=None),
+        replace(city.PLACES, name="unsized", rows=None),
     ),
 )
 FOLDER = Path(__file__).parent / "sql"
@@ -68,7 +69,9 @@ def described(plan: Plan) -> str:
         lines.append(f"column {o.name} {o.kind}: {origin}")
     lines += [f"bounds: chosen by the question, {plan.length_share}"] if plan.length_share else []
     lines += [f"rows: {plan.rows_sql}", f"coded: {plan.coded_sql or 'no'}", f"finish: {plan.finish_sql}"]
-    return "\n".join(lines + ([f"spread: {plan.spread_sql}"] if plan.spread_sql else []))
+    lines += [f"public {p.name}: {p.sql}" for p in plan.public]
+    lines += [f"spread: {plan.spread_sql}"] if plan.spread_sql else []
+    return "\n".join(lines + ([f"redraw ({plan.around_rows} rows): {plan.redraw_sql}"] if plan.redraw_sql else []))
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.txt")), ids=lambda p: p.stem)

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from sqlglot import exp
 
+from privacy import redraw
 from privacy.errors import Problem
 from privacy.facts import DatasetFacts
-from privacy.sql import compile_query, dialect, expressions, finish, functions, joins, layers, words
+from privacy.sql import around, compile_query, dialect, expressions, finish, functions, joins, layers, small, words
 from privacy.sql.aggregates import AggregateReader
 from privacy.sql.functions import NAMES
 from privacy.sql.parse import parse_select
@@ -93,3 +94,11 @@ def test_every_listed_function_is_known_to_the_gate(name: str, visits: DatasetFa
     with pytest.raises(Problem) as found:
         compile_query(f"SELECT COUNT(*) FROM visits WHERE {name}(age, age, age)", visits)
     assert found.value.code != "sql.unknown_function"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_limit_of_what_stands_around_an_answer_is_stated_as_it_is(page: str) -> None:
+    text = re.sub(r"\s+", " ", (ROOT / page).read_text())
+    around_rows = redraw.MAX_REDRAWN // redraw.MIN_DRAWS
+    for limit in (joins.MAX_PAIRED_ROWS, small.MAX_AROUND_ROWS, around.MAX_PUBLIC_ROWS, around_rows, redraw.MAX_DRAWS):
+        assert f"{limit:,}" in text

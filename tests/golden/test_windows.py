@@ -171,11 +171,11 @@ def test_an_interval_of_a_share_is_taken_within_each_draw() -> None:
         connection.execute("CREATE TABLE normals AS SELECT unnest(?) AS s0", [draws])
         connection.execute("CREATE TABLE scales AS SELECT ?::DOUBLE AS s0", [scale])
         found = {cell: (low, high) for cell, low, high in connection.execute(plan.spread_sql).fetchall()}
-    for cell, count in enumerate(counts):
+    for cell in range(len(counts)):
         shares = []
         for z in draws:
-            redrawn = [n + z * scale for n in counts]
-            shares.append((count + z * scale) / round(sum(redrawn)))
+            redrawn = [round(n + z * scale) for n in counts]
+            shares.append(redrawn[cell] / sum(redrawn))
         ends = statistics.quantiles(shares, n=40, method="inclusive")
         assert found[cell] == pytest.approx((ends[0], ends[-1]))
 

@@ -264,7 +264,8 @@ def test_only_derived_numbers_are_redrawn():
     assert plan("SELECT count(*) > 1, count(*) FROM visits").spread_sql == ""
     found = plan("SELECT city, count(*), sum(age) / count(*) FROM visits GROUP BY city").spread_sql
     assert found == (
-        "WITH drawn AS (SELECT n.cell, n.k0, n.s0 + z.s0 * c.s0 AS s0, n.s1 + z.s1 * c.s1 AS s1 "
+        "WITH drawn AS (SELECT n.cell, n.k0, TRY_CAST(n.s0 + z.s0 * c.s0 AS BIGINT) AS s0, "
+        "TRY_CAST(n.s1 + z.s1 * c.s1 AS BIGINT) AS s1 "
         "FROM noisy AS n CROSS JOIN normals AS z CROSS JOIN scales AS c), "
         "derived AS (SELECT cell, TRY(CAST((s1 / s0) AS DOUBLE)) AS o2 FROM drawn) "
         "SELECT cell, quantile_cont(o2, 0.025) FILTER (WHERE isfinite(o2)), quantile_cont(o2, 0.975) FILTER (WHERE isfinite(o2)) "

@@ -38,9 +38,29 @@ sql.unknown_function | SELECT count(*) FROM visits WHERE error(note) IS NULL
 sql.unsupported | SELECT count(*) FROM (SELECT * FROM visits LIMIT 10) v
 sql.unsupported | SELECT count(*) FROM (SELECT * FROM visits ORDER BY amount DESC) v
 sql.unit_missing | SELECT count(*) FROM (SELECT row_number() OVER (ORDER BY amount) AS r FROM visits) v WHERE r < 10
-sql.noisy_subquery | SELECT avg(n) FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) v
+sql.noisy_subquery | SELECT count(*) FROM visits WHERE city IN (SELECT city FROM visits GROUP BY city HAVING count(*) > 9)
+sql.noisy_subquery | WITH wages AS (SELECT city, count(*) AS n FROM visits GROUP BY city) SELECT count(*) FROM visits WHERE person_id IN (SELECT person_id FROM wages)
+sql.answer_beside_rows | SELECT count(*) FROM visits v JOIN (SELECT city, count(*) AS n FROM visits GROUP BY city) t ON v.city = t.city
+sql.answer_beside_rows | WITH t AS (SELECT city, count(*) AS n FROM visits GROUP BY city) SELECT city, (SELECT note FROM visits LIMIT 1) AS x FROM t
+sql.answer_beside_rows | WITH t AS (SELECT city, count(*) AS n FROM visits GROUP BY city) SELECT city FROM t WHERE city IN (SELECT city FROM visits)
+sql.answer_beside_rows | WITH t AS (SELECT city, count(*) AS n FROM visits GROUP BY city) SELECT city FROM t UNION ALL SELECT note FROM visits
+sql.two_answers | SELECT (SELECT count(*) FROM visits WHERE urgent) / (SELECT count(*) FROM visits) AS share
+sql.two_answers | SELECT a.n, b.n FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) a JOIN (SELECT city, count(*) AS n FROM visits WHERE urgent GROUP BY city) b USING (city)
+sql.unknown_column | SELECT city, (SELECT count(*) FROM visits WHERE visits.city = t.city) AS n FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) t
+sql.unknown_function | SELECT city, getenv('HOME') AS h FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) t
+sql.unknown_aggregate | SELECT string_agg(city, ',') AS c FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) t
+sql.unsupported | SELECT * FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) t, read_csv('/etc/passwd') AS f
+sql.unsupported | WITH RECURSIVE t AS (SELECT city, count(*) AS n FROM visits GROUP BY city UNION ALL SELECT city, n FROM t) SELECT * FROM t
+sql.unknown_table | SELECT * FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) t JOIN noisy ON TRUE
+sql.too_many_parts | WITH t AS (SELECT day, count(*) AS n FROM visits GROUP BY day) SELECT count(*) FROM t a, t b, t c, t d
+sql.unsupported | SELECT a.n FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) a RIGHT JOIN places p USING (city)
+sql.join_needs_condition | SELECT a.n FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) a LEFT JOIN places p
+sql.unsupported | SELECT n - (SELECT population FROM places) AS x FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) a
+sql.ambiguous_column | SELECT city FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) a JOIN places p ON a.city = p.city
+sql.not_grouped | SELECT 省份, n FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) a JOIN places USING (city) GROUP BY 省份
+sql.type_mismatch | WITH t AS (SELECT city, count(*) AS n FROM visits GROUP BY city) SELECT city FROM t UNION SELECT n FROM t
 sql.unsupported | SELECT count(*) FROM visits WHERE amount > (SELECT avg(amount) FROM visits)
-sql.no_private_table | SELECT (SELECT count(*) FROM visits)
+sql.no_private_table | SELECT (SELECT count(*) FROM places)
 sql.private_not_on_unit | SELECT count(*) FROM visits a JOIN visits b ON a.city = b.city
 sql.private_not_on_unit | SELECT count(*) FROM visits a CROSS JOIN visits b
 sql.private_not_on_unit | SELECT count(*) FROM visits, wages
@@ -53,8 +73,8 @@ sql.private_not_on_unit | SELECT count(*) FROM visits v, wages w, places p WHERE
 sql.unsupported | SELECT count(*) FROM visits v NATURAL JOIN places p
 sql.unsupported | SELECT count(*) FROM visits v ASOF JOIN events e ON v.day >= e.held
 sql.unit_missing | SELECT count(*) FROM visits v WHERE EXISTS (SELECT 1 FROM wages w WHERE w.wage > v.age)
-sql.unsupported | SELECT count(*) FROM visits UNION ALL SELECT count(*) FROM wages
-sql.unsupported | SELECT count(*) FROM visits INTERSECT SELECT count(*) FROM wages
+sql.two_answers | SELECT count(*) FROM visits UNION ALL SELECT count(*) FROM wages
+sql.two_answers | SELECT count(*) FROM visits INTERSECT SELECT count(*) FROM wages
 sql.unsupported | WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r
 sql.unsupported | SELECT city, count(*) FROM visits GROUP BY ROLLUP (city)
 sql.unsupported | SELECT city, dept, count(*) FROM visits GROUP BY GROUPING SETS ((city), (dept))

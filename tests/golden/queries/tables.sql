@@ -1,4 +1,5 @@
 -- Questions over stored tables that DuckDB answers in the same words: one question a line.
+SELECT dept, count(*) & 1 AS odd, xor(count(*), 3) AS x, count(*) << 1 AS twice FROM visits GROUP BY dept
 SELECT COUNT(*) FROM visits
 SELECT count(DISTINCT person_id) FROM visits
 SELECT COUNT(DISTINCT (v.person_id)) AS n FROM visits v
