@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from privacy import order
 from privacy.errors import Problem
 from privacy.facts import DatasetFacts
+from privacy.sql import bound, compile_query, expressions, joins, parse, texts, tracked
 from privacy.sql import compile as compiling
-from privacy.sql import compile_query, expressions, joins, parse, texts, tracked
 from privacy.sql.functions import NAMES
 from sandbox.describe.description import load_description, to_facts
 
@@ -59,3 +60,19 @@ def test_every_limit_is_stated_as_it_is(page: str) -> None:
     assert f"{joins.MAX_PAIRED_ROWS:,}" in text
     stated = [int(n.replace(",", "")) for n in re.findall(r"[0-9][0-9,]*", text.rsplit("## ", 1)[1])]
     assert stated == list(limits)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_room_for_bins_is_stated_as_it_is(page: str) -> None:
+    text = (ROOT / page).read_text()
+    part = next(p for p in re.split(r"\n## ", text) if "`COUNT(DISTINCT x)`**" in p)
+    room = (
+        bound.MOST_BINS,
+        bound.BINS_OF_A_KEY,
+        bound.MAX_BINS,
+        bound.FEWEST_BINS,
+        bound.MAX_BINS // bound.FEWEST_BINS,
+    )
+    stated = {int(n.replace(",", "")) for n in re.findall(r"\d[\d,]+(?![.\d])", part)}
+    assert stated == set(room)
+    assert f"{order.WIDTH}" in part
