@@ -346,22 +346,18 @@ def assemble(plan: Plan, noisy: NoisyCells, loss: Loss, finish: Finish) -> Answe
 
 def _noisy_table(plan: Plan, noisy: NoisyCells) -> SmallTable:
     """cell, the keys, the statistics, and of each quantile how far it may be off (as a standard deviation)."""
-    steps = [(1, s.order.step) if s.order else (s.up, s.round_to) for s in plan.statistics]
     quantiles = [s for s in plan.statistics if s.order]
     rows = [
         (
             i,
             *key,
-            *(
-                _published(n.value if isinstance(n, order.Picked) else n, *r)
-                for n, r in zip(values, steps, strict=True)
-            ),
+            *(_published(n, s) for n, s in zip(values, plan.statistics, strict=True)),
             *(_off(_picked(plan, values).get(s.name)) for s in quantiles),
         )
         for i, (key, values) in enumerate(zip(noisy.keys, noisy.values, strict=True))
     ]
     types = [("cell", "BIGINT"), *((k.name, TYPES[k.kind]) for k in plan.keys)]
-    types += [(s.name, _value_type(step)) for s, (_, step) in zip(plan.statistics, steps, strict=True)]
+    types += [(s.name, _value_type(s)) for s in plan.statistics]
     types += [(s.order_scale, "DOUBLE") for s in quantiles]
     return SmallTable(columns=tuple(types), rows=rows)
 
@@ -380,19 +376,28 @@ def _off(interval: Interval | None) -> float | None:
     return None if interval is None else (interval[1] - interval[0]) / 2 / Z95
 
 
-def _value_type(round_to: Fraction) -> str:
+def _value_type(statistic: Statistic) -> str:
     """A lattice integer fits 64 bits; times a coarse step it may not."""
-    if round_to.denominator != 1:
+    wanted = statistic.order
+    if wanted and wanted.days:
+        return "DATE"
+    step = wanted.step if wanted else statistic.round_to
+    if step.denominator != 1:
         return "DOUBLE"
-    return "BIGINT" if round_to == 1 else "HUGEINT"
+    return "BIGINT" if step == 1 else "HUGEINT"
 
 
-def _published(lattice: int | None, up: int, round_to: Fraction) -> int | float | None:
-    """A noisy lattice integer as a value: to the nearest multiple of `round_to` (halves up)."""
-    if lattice is None:
+def _published(drawn: Drawn, statistic: Statistic) -> int | float | date | None:
+    """What was drawn as a value: a noisy lattice integer to the nearest multiple of `round_to` (halves up)."""
+    step, up, wanted = statistic.round_to, statistic.up, statistic.order
+    if isinstance(drawn, order.Picked) and wanted:
+        if wanted.days:
+            return date.fromordinal(drawn.value)
+        drawn, step, up = drawn.value, wanted.step, 1
+    if not isinstance(drawn, int):
         return None
-    whole = (lattice + up // 2) // up * round_to.numerator
-    return whole if round_to.denominator == 1 else whole / round_to.denominator
+    whole = (drawn + up // 2) // up * step.numerator
+    return whole if step.denominator == 1 else whole / step.denominator
 
 
 def _spread(plan: Plan, noisy: SmallTable, loss: Loss, finish: Finish) -> dict[object, list[Interval | None]]:

@@ -380,8 +380,10 @@ def _spread_sql(draft: Draft) -> str:
 
 def _redrawn(s: Statistic) -> str:
     """A statistic with its noise drawn again: of one scale in all cells, but for a QUANTILE."""
-    scale = f"c.{s.name}" if s.order is None else f"n.{s.order_scale}"
-    return f"n.{s.name} + z.{s.name} * {scale} AS {s.name}"
+    noise = f"z.{s.name} * {f'c.{s.name}' if s.order is None else f'n.{s.order_scale}'}"
+    if s.order is not None and s.order.days:
+        noise = f"CAST(round({noise}) AS INTEGER)"
+    return f"n.{s.name} + {noise} AS {s.name}"
 
 
 def _redrawn_windows(draft: Draft, columns: str) -> list[str]:

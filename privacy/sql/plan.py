@@ -54,7 +54,8 @@ class Order:
     """Which value of an ordered cell a QUANTILE asks for, and the public bins it is looked for in.
 
     `level` is the part of the rows that lies below it: 0 for MIN, 1 for MAX. A row's value is a whole number below `size` that
-    stands for (`first` + number) · `step`; `width` such numbers make a bin, and the last bin may be shorter.
+    stands for (`first` + number) · `step`; `width` such numbers make a bin, and the last bin may be shorter. `days`: steps are
+    days, counted as `datetime.date.toordinal` does.
     """
 
     level: Fraction
@@ -62,6 +63,7 @@ class Order:
     size: int
     step: Fraction
     width: int = 1
+    days: bool = False
 
     @property
     def bins(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from fractions import Fraction
 from itertools import pairwise
 
@@ -314,6 +315,22 @@ def test_derived_columns_are_redrawn_by_the_interval_of_each_cell():
         return [(0, 60.0, 80.0)]
 
     assert assemble(found, shown, ONE, spread).intervals == (((60.0, 80.0),),)
+
+
+def test_a_day_is_released_as_a_day_and_has_no_interval():
+    found = plan("SELECT city, max(day) AS last FROM visits GROUP BY city", replace(FACTS, min_units=10))
+    last, units = found.statistics
+    exact = [("东", bins_of(last, 3, 10_000), 10_000 * units.up)]
+
+    def as_it_is(sql, tables):
+        names = [name for name, _ in tables["noisy"].columns]
+        assert dict(tables["noisy"].columns)["s0"] == "DATE"
+        return [tuple(row[names.index(n)] for n in ("cell", "k0", "s0")) for row in tables["noisy"].rows]
+
+    answer = release(found, Given(found, exact), ONE, as_it_is)
+    assert answer.rows == (("东", date(2023, 1, 8)), ("西", None))
+    assert answer.intervals == ((None, None), (None, None))
+    assert last.order.bins == (date(2024, 2, 29) - date(2023, 1, 5)).days + 1
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 120), (2, 121), (1, 121, 1)])

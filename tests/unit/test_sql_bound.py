@@ -225,7 +225,7 @@ def test_few_rows_a_unit_are_bounded_as_declared_and_many_by_choice():
 
 
 def test_quantiles_and_different_values_choose_their_proportion_where_nothing_public_says_it():
-    """Every row has an age: its vector is that of the row counts, whatever is asked of it. A lone statistic needs no proportion."""
+    """Every row has an age: its vector is that of the row counts. A lone statistic needs no proportion."""
     found = plan(
         "SELECT median(age), median(amount), count(DISTINCT age), max(age) FILTER (WHERE urgent) FROM visits", CHOOSING
     )
