@@ -89,4 +89,4 @@ SELECT count(*) FROM visits a LEFT JOIN visits b ON a.day = b.day WHERE a.person
 SELECT count(*) FROM visits v CROSS JOIN wages w WHERE v.person_id = w.person_id AND (v.urgent OR w.wage > 50000)
 SELECT count(*) FROM visits v WHERE EXISTS (SELECT 1 FROM wages w, places p WHERE w.person_id = v.person_id AND p.city = v.city AND p.population > w.wage * 10 AND p.city = '东海市')
 SELECT median(n), min(n), max(n) FROM (SELECT person_id, count(*) AS n FROM visits GROUP BY person_id) v
-SELECT age // 20 AS a, median(n), count(DISTINCT n) FROM (SELECT person_id, max(age) AS age, count(*) AS n FROM visits GROUP BY person_id) v GROUP BY a
+SELECT least(age // 20, 4) AS a, median(n), count(DISTINCT n) FROM (SELECT person_id, max(age) AS age, count(*) AS n FROM visits GROUP BY person_id) v GROUP BY a
