@@ -180,6 +180,12 @@ def test_a_draw_that_opendp_prices_higher_is_a_fault(monkeypatch):
     assert caught.value.private == "OpenDP prices a choice above its share"
 
 
+def test_a_price_of_zero_draws_nothing():
+    with pytest.raises(Fault) as caught:
+        add_noise(MEDIAN, [()], [np.zeros((1, 121), np.int64)], Loss())
+    assert caught.value.private == "a question was priced at rho 0"
+
+
 def test_the_smallest_bound_still_makes_noise():
     statistic, wanted = quantile(Fraction(1, 2), 3)
     assert sensitivity(replace(statistic, bound_squared=0), wanted) == 1
