@@ -123,10 +123,15 @@ class NoisyCells:
 
 def scale(statistic: Statistic, loss: Loss) -> float:
     """Sigma in lattice units, rounded up: B (1 + 2^-26) / sqrt(2 · share · rho). A quantile's is that of its rows."""
+    return math.sqrt(Fraction(statistic.bound_squared) / (2 * _paid(statistic, loss))) * SLACK
+
+
+def _paid(statistic: Statistic, loss: Loss) -> Fraction:
+    """The part of rho that pays for a statistic; never nothing."""
     rho = loss.rho_fraction * statistic.share
     if rho <= 0:
         raise Fault(private="a question was priced at rho 0")
-    return math.sqrt(Fraction(statistic.bound_squared) / (2 * rho)) * SLACK
+    return rho
 
 
 def value_scale(statistic: Statistic, loss: Loss) -> float:
@@ -253,7 +258,7 @@ def add_noise(
 
 
 def _quantiles(statistic: Statistic, wanted: Order, totals: Integers, loss: Loss) -> Sequence[Drawn]:
-    return order.drawn(statistic, wanted, totals, loss.rho_fraction, _Draws(loss.rho_fraction))
+    return order.drawn(statistic, wanted, totals, _paid(statistic, loss) / statistic.share, _Draws(loss.rho_fraction))
 
 
 def _draw(statistic: Statistic, exact: Integers, loss: Loss) -> Sequence[int]:
@@ -266,7 +271,7 @@ def _draw(statistic: Statistic, exact: Integers, loss: Loss) -> Sequence[int]:
     space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="f64")
     mechanism = dp.m.make_gaussian(*space, scale=scale(statistic, loss))
     sensitivity = math.sqrt(statistic.bound_squared) * (1 + 2.0**-27)
-    if Fraction(mechanism.map(sensitivity)) > loss.rho_fraction * statistic.share:
+    if Fraction(mechanism.map(sensitivity)) > _paid(statistic, loss):
         raise Fault(private=f"OpenDP prices {statistic.name} above its share")
     pieces = [exact[i : i + PIECE].tolist() for i in range(0, len(exact), PIECE)]
     if len(pieces) == 1:
@@ -348,16 +353,12 @@ def assemble(plan: Plan, noisy: NoisyCells, loss: Loss, finish: Finish) -> Answe
 
 def _noisy_table(plan: Plan, noisy: NoisyCells) -> SmallTable:
     """cell, the keys, the statistics, and of each quantile how far it may be off (as a standard deviation)."""
-    steps = [(1, s.order.step) if s.order else (s.up, s.round_to) for s in plan.statistics]
     quantiles = [s for s in plan.statistics if s.order]
     rows = [
         (
             i,
             *key,
-            *(
-                _published(n.value if isinstance(n, order.Picked) else n, *r)
-                for n, r in zip(values, steps, strict=True)
-            ),
+            *(_published(n, s) for n, s in zip(values, plan.statistics, strict=True)),
             *(_off(_picked(plan, values).get(s.name)) for s in quantiles),
         )
         for i, (key, values) in enumerate(zip(noisy.keys, noisy.values, strict=True))
@@ -370,10 +371,9 @@ def _noisy_table(plan: Plan, noisy: NoisyCells) -> SmallTable:
 
 def _picked(plan: Plan, values: Sequence[Drawn]) -> dict[str, Interval]:
     """The intervals of a cell's quantiles, by statistic."""
-    pairs = zip(plan.statistics, values, strict=True)
     return {
         s.name: (float(v.low * s.order.step), float(v.high * s.order.step))
-        for s, v in pairs
+        for s, v in zip(plan.statistics, values, strict=True)
         if isinstance(v, order.Picked) and s.order is not None
     }
 
@@ -382,12 +382,17 @@ def _off(interval: Interval | None) -> float | None:
     return None if interval is None else (interval[1] - interval[0]) / 2 / Z95
 
 
-def _published(lattice: int | None, up: int, round_to: Fraction) -> int | float | None:
-    """A noisy lattice integer as a value: to the nearest multiple of `round_to` (halves up)."""
-    if lattice is None:
+def _published(drawn: Drawn, statistic: Statistic) -> int | float | date | None:
+    """What was drawn as a value: a noisy lattice integer to the nearest multiple of `round_to` (halves up)."""
+    step, up, wanted = statistic.round_to, statistic.up, statistic.order
+    if isinstance(drawn, order.Picked) and wanted:
+        if wanted.days:
+            return date.fromordinal(drawn.value)
+        drawn, step, up = drawn.value, wanted.step, 1
+    if not isinstance(drawn, int):
         return None
-    whole = (lattice + up // 2) // up * round_to.numerator
-    return whole if round_to.denominator == 1 else whole / round_to.denominator
+    whole = (drawn + up // 2) // up * step.numerator
+    return whole if step.denominator == 1 else whole / step.denominator
 
 
 def _spread(plan: Plan, noisy: SmallTable, loss: Loss, finish: Finish) -> dict[object, list[Interval | None]]:

@@ -13,8 +13,8 @@ Price. Report noisy max with Gumbel noise of scale b draws bin c with probabilit
 2014, Section 3.4). Fix two databases D, D' that differ in unit u, who weighs w_k in cell k. Over its bins f = ln P_k/P'_k lies
 in an interval of length η = 2m·w_k/b, because scores change by at most m·w_k up or down. With ψ(t) = ln E'[e^(tf)] we have
 ψ(0) = ψ(1) = 0, and ψ'' is the variance of f under a tilted law, at most η²/4 (Popoviciu 1935). So ψ(t) - t(t - 1)η²/8 is
-concave and not above 0 beyond 1: the Rényi divergence D_α(P_k | P'_k) = ψ(α)/(α - 1) is at most α·η²/8 (for all pairs at once
-this is Cesar & Rogers 2021, Lemma 3.4). Draws are independent, so for this pair the divergences of all cells add up, to
+concave and not above 0 beyond 1: the Rényi divergence D_α(P_k | P'_k) = ψ(α)/(α - 1) is at most α·η²/8 (for all pairs at once:
+Cesar & Rogers 2021). Draws are independent, so for this pair the divergences of all cells add up, to
 α·Σ_k m²w_k²/(2b²). That is what Gaussian noise of scale b/m costs a vector of w_k, and w_k is a coordinate of x'_j in
 `privacy.sql.bound`: in the sum there b/m takes the place of sigma_j, b >= m B_j (1 + 2^-26)/sqrt(2 share_j rho). The whole is
 at most α·rho for each pair of neighbours, whoever u is: rho-zCDP. OpenDP is asked for the price of a change of m·B_j.

@@ -142,9 +142,20 @@ class AggregateReader:
     def _ordered(self, node: exp.Expr, where: str) -> Term:
         """A quantile: one of the values on the public range's lattice, or of as many of them as there is room for."""
         asked = order_of(node)
-        term = _only(self._operand(asked.operand, node), where)
+        term = _only(self._comparable(asked.operand, node), where)
         found = self._statistic(quantile_measure(term, _label(node), asked.level))
         return replace(found, kind=term.kind)
+
+    def _comparable(self, operand: exp.Expr, node: exp.Expr) -> Term:
+        """What is put in order: a number or a day, with public bounds."""
+        if isinstance(operand, exp.Distinct):
+            return self._operand(operand, node)
+        term = self.rows.of_kind(operand, written_name(node), Kind.INTEGER, Kind.NUMBER, Kind.DATE)
+        if term.kind is not Kind.DATE:
+            return self._operand(operand, node)
+        if term.since is None or term.until is None:
+            raise Unbounded(name=written_name(node), where=where_of(node))
+        return term
 
     def _average(self, node: exp.Expr, where: str) -> Term:
         """AVG = middle + (sum of distances from the middle) / count, kept within the public range.

@@ -358,5 +358,4 @@ def _redrawn(place: int, statistic: Statistic) -> str:
         return f"n.{name}"
     even = [f"(hash(hash(n.cell, z.draw // 2, {2 * place + i}))::DOUBLE + 1) / 18446744073709551616" for i in (0, 1)]
     normal = f"(1 - 2 * (z.draw % 2)) * sqrt(-2 * ln({even[0]})) * cos(2 * pi() * {even[1]})"
-    scale = f"c.{name}" if statistic.order is None else f"n.{statistic.order_scale}"
-    return statistic.typed(f"n.{name} + {scale} * {normal}")
+    return statistic.redrawn(f"({normal})")

@@ -119,7 +119,12 @@ def sum_measure(term: Term, label: str, max_rows: int, *, centred: bool) -> Meas
 
 
 def quantile_measure(term: Term, label: str, level: Fraction) -> Measure:
-    """The measure of a quantile of a bounded term: each row's place on the lattice of its range, counted from 0."""
+    """The measure of a quantile of a bounded number or day: each row's place on the lattice of its range, counted from 0."""
+    if term.since is not None and term.until is not None:
+        row = f"CAST({term.sql} AS DATE) - DATE '{term.since.isoformat()}'"
+        first, size = term.since.toordinal(), (term.until - term.since).days + 1
+        order = Order(level=level, first=first, size=max(1, size), step=Fraction(1), days=True)
+        return Measure(aggregate=Aggregate.QUANTILE, row=row, label=label, nullable=term.nullable, order=order)
     low, high = term.low or Fraction(0), term.high or Fraction(0)
     step = _lattice(term, low, high, 1)
     first, last = math.floor(low / step), math.ceil(high / step)

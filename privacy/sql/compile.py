@@ -335,7 +335,7 @@ def _spread_sql(draft: Draft) -> str:
     if not draft.spread:
         return ""
     keys = "".join(f", n.{k.name}" for k in draft.keys)
-    redrawn = ", ".join(_redrawn(s) for s in draft.statistics)
+    redrawn = ", ".join(s.redrawn(f"z.{s.name}") for s in draft.statistics)
     if draft.derived_windows:
         steps = _redrawn_windows(draft, f"n.cell, z.draw{keys}, {redrawn}")
     else:
@@ -348,12 +348,6 @@ def _spread_sql(draft: Draft) -> str:
     )
     steps.append(f"derived AS (SELECT cell, {values} FROM drawn)")
     return f"WITH {', '.join(steps)} SELECT cell, {ends} FROM derived GROUP BY cell"
-
-
-def _redrawn(s: Statistic) -> str:
-    """A statistic with its noise drawn again: of one scale in all cells, but for a QUANTILE."""
-    scale = f"c.{s.name}" if s.order is None else f"n.{s.order_scale}"
-    return s.typed(f"n.{s.name} + z.{s.name} * {scale}")
 
 
 def _redrawn_windows(draft: Draft, columns: str) -> list[str]:

@@ -54,7 +54,8 @@ class Order:
     """Which value of an ordered cell a QUANTILE asks for, and the public bins it is looked for in.
 
     `level` is the part of the rows that lies below it: 0 for MIN, 1 for MAX. A row's value is a whole number below `size` that
-    stands for (`first` + number) · `step`; `width` such numbers make a bin, and the last bin may be shorter.
+    stands for (`first` + number) · `step`; `width` such numbers make a bin, and the last bin may be shorter. `days`: steps are
+    days, counted as `datetime.date.toordinal` does.
     """
 
     level: Fraction
@@ -62,6 +63,7 @@ class Order:
     size: int
     step: Fraction
     width: int = 1
+    days: bool = False
 
     @property
     def bins(self) -> int:
@@ -109,13 +111,22 @@ class Statistic:
     @property
     def type(self) -> str:
         """The DuckDB type of a published value: a lattice integer fits 64 bits, times a coarse step it may not."""
+        if self.order is not None and self.order.days:
+            return "DATE"
         step = self.round_to if self.order is None else self.order.step
         if step.denominator != 1:
             return "DOUBLE"
         return "BIGINT" if step == 1 else "HUGEINT"
 
-    def typed(self, value: str) -> str:
-        """A redrawn value as text under the statistic's name, in its type: what is right for one is then right for the other."""
+    def redrawn(self, normal: str) -> str:
+        """The noisy value of row `n` with its noise drawn again, as text under the statistic's name and in its type.
+
+        `normal` is a standard normal number. The noise has one scale in all cells (in row `c`), but for a QUANTILE.
+        """
+        scale = f"c.{self.name}" if self.order is None else f"n.{self.order_scale}"
+        if self.type == "DATE":
+            return f"n.{self.name} + CAST(round({normal} * {scale}) AS INTEGER) AS {self.name}"
+        value = f"n.{self.name} + {normal} * {scale}"
         return (
             f"{value} AS {self.name}" if self.type == "DOUBLE" else f"TRY_CAST({value} AS {self.type}) AS {self.name}"
         )

@@ -11,10 +11,22 @@ from pathlib import Path
 import pytest
 from sqlglot import exp
 
-from privacy import redraw
+from privacy import order, redraw
 from privacy.errors import Problem
 from privacy.facts import DatasetFacts
-from privacy.sql import around, compile_query, dialect, expressions, finish, functions, joins, layers, small, words
+from privacy.sql import (
+    around,
+    bound,
+    compile_query,
+    dialect,
+    expressions,
+    finish,
+    functions,
+    joins,
+    layers,
+    small,
+    words,
+)
 from privacy.sql.aggregates import AggregateReader
 from privacy.sql.functions import NAMES
 from privacy.sql.parse import parse_select
@@ -102,3 +114,19 @@ def test_every_limit_of_what_stands_around_an_answer_is_stated_as_it_is(page: st
     around_rows = redraw.MAX_REDRAWN // redraw.MIN_DRAWS
     for limit in (joins.MAX_PAIRED_ROWS, small.MAX_AROUND_ROWS, around.MAX_PUBLIC_ROWS, around_rows, redraw.MAX_DRAWS):
         assert f"{limit:,}" in text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_room_for_bins_is_stated_as_it_is(page: str) -> None:
+    text = (ROOT / page).read_text()
+    part = next(p for p in re.split(r"\n## ", text) if "`COUNT(DISTINCT x)`**" in p)
+    room = (
+        bound.MOST_BINS,
+        bound.BINS_OF_A_KEY,
+        bound.MAX_BINS,
+        bound.FEWEST_BINS,
+        bound.MAX_BINS // bound.FEWEST_BINS,
+    )
+    stated = {int(n.replace(",", "")) for n in re.findall(r"\d[\d,]+(?![.\d])", part)}
+    assert stated == set(room)
+    assert f"{order.WIDTH}" in part

@@ -63,6 +63,7 @@ BINNED = {
     "largest": "max(stock)",
     "smallest": "min(fee) FILTER (WHERE urgent)",
     "overflow": "quantile_disc(greatest(least(big * big, 1000), 0), 0.9)",
+    "last": "max(day)",
     "codes": "count(DISTINCT code)",
     "stocks": "count(DISTINCT stock) FILTER (WHERE level > 0)",
     "numbers": "count(DISTINCT amount / level)",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from fractions import Fraction
 from itertools import pairwise
 
@@ -179,6 +180,12 @@ def test_a_draw_that_opendp_prices_higher_is_a_fault(monkeypatch):
     assert caught.value.private == "OpenDP prices a choice above its share"
 
 
+def test_a_price_of_zero_draws_nothing():
+    with pytest.raises(Fault) as caught:
+        add_noise(MEDIAN, [()], [np.zeros((1, 121), np.int64)], Loss())
+    assert caught.value.private == "a question was priced at rho 0"
+
+
 def test_the_smallest_bound_still_makes_noise():
     statistic, wanted = quantile(Fraction(1, 2), 3)
     assert sensitivity(replace(statistic, bound_squared=0), wanted) == 1
@@ -208,6 +215,16 @@ def test_an_end_of_the_range_is_an_end_of_the_interval():
     assert picked([50, 31, 101], Fraction(1)) == Picked(value=50, low=41, high=99), "MAX has few rows above it anyway"
     assert picked([50, 0, 71], Fraction(0)) == Picked(value=50, low=0, high=59)
     assert picked([50, 0, 71], Fraction(1)) == Picked(value=50, low=0, high=70), "but below it"
+
+
+def test_of_nobody_nothing_is_known():
+    """Seven scales of their noise for the ends of the range, four against every bin."""
+    (low, change, share), (high, *_) = asked_scores(Fraction(1, 2), [0] * 1_000)[1:]
+    scale = noise_scale(change, Fraction(1, 50) * share)
+    for scores, end in ((low, 0), (high, 1_001)):
+        assert int(np.argmax(scores)) == end
+        assert (scores[end] - max(scores[1:-1])) / scale == pytest.approx(11, rel=1e-5)
+        assert math.exp(_log_probabilities(scores, scale)[end]) > 0.98
 
 
 def test_ends_that_fall_on_the_wrong_side_leave_the_value():
@@ -274,9 +291,9 @@ def test_a_quantile_is_released_with_its_interval_and_without_a_scale():
     answer = release(BY_CITY, Given(BY_CITY, exact), ONE, finish)
     (_, middle, most, _), (_, other, *_) = answer.rows
     assert (middle, most) == (37, 4_999.97)
-    assert answer.intervals[0][1:3] == ((37.0, 37.0), (4_998.72, 5_000.0))
-    assert 0 <= other <= 120
-    assert answer.intervals[1][1] == (0.0, 120.0), "of nobody nothing is known"
+    assert answer.intervals[0][1] == (37.0, 37.0)
+    assert 4_998 < answer.intervals[0][2][0] <= most < answer.intervals[0][2][1] == 5_000
+    assert 0 <= answer.intervals[1][1][0] <= other <= answer.intervals[1][1][1] <= 120
     assert [c.noise is None for c in answer.columns] == [True, True, True, False]
 
 
@@ -314,6 +331,22 @@ def test_derived_columns_are_redrawn_by_the_interval_of_each_cell():
         return [(0, 60.0, 80.0)]
 
     assert assemble(found, shown, ONE, spread).intervals == (((60.0, 80.0),),)
+
+
+def test_a_day_is_released_as_a_day_and_has_no_interval():
+    found = plan("SELECT city, max(day) AS last FROM visits GROUP BY city", replace(FACTS, min_units=10))
+    last, units = found.statistics
+    exact = [("东", bins_of(last, 3, 10_000), 10_000 * units.up)]
+
+    def as_it_is(sql, tables):
+        names = [name for name, _ in tables["noisy"].columns]
+        assert dict(tables["noisy"].columns)["s0"] == "DATE"
+        return [tuple(row[names.index(n)] for n in ("cell", "k0", "s0")) for row in tables["noisy"].rows]
+
+    answer = release(found, Given(found, exact), Loss(10**18, 1), as_it_is)
+    assert answer.rows == (("东", date(2023, 1, 8)), ("西", None))
+    assert answer.intervals == ((None, None), (None, None))
+    assert last.order.bins == (date(2024, 2, 29) - date(2023, 1, 5)).days + 1
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 120), (2, 121), (1, 121, 1)])

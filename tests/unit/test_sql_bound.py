@@ -222,3 +222,21 @@ def test_few_rows_a_unit_are_bounded_as_declared_and_many_by_choice():
     assert [p > 0 for p in paid] == [s.value != "" for s in chosen.statistics]
     assert sum(paid) == RATIOS
     assert sum(s.share + s.ratio_share for s in chosen.statistics) + chosen.length_share == 1
+
+
+def test_quantiles_and_different_values_choose_their_proportion_where_nothing_public_says_it():
+    """Every row has an age: its vector is that of the row counts. A lone statistic needs no proportion."""
+    found = plan(
+        "SELECT median(age), median(amount), count(DISTINCT age), max(age) FILTER (WHERE urgent) FROM visits", CHOOSING
+    )
+    assert [s.ratio_share > 0 for s in found.statistics] == [False, True, True, True]
+    assert sum(s.share + s.ratio_share for s in found.statistics) + found.length_share == 1
+    for alone in ("median(amount)", "count(DISTINCT age)"):
+        assert plan(f"SELECT {alone} FROM visits", CHOOSING).statistics[0].ratio_share == 0
+
+
+def test_a_row_counts_once_in_a_quantile_and_among_values_whatever_its_value():
+    for text in ("median(amount)", "max(fee)", "count(DISTINCT fee)"):
+        (statistic,) = plan(f"SELECT {text} FROM visits").statistics
+        assert (statistic.reach, statistic.round_to) == (1, 1)
+        assert statistic.bound_squared == (4 * statistic.up) ** 2

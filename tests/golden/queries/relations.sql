@@ -101,4 +101,4 @@ SELECT tier, avg(n) FROM (SELECT v.person_id, p.tier, count(*) AS n FROM visits 
 SELECT count(*) FROM (SELECT person_id, held, row_number() OVER (PARTITION BY person_id ORDER BY held DESC, day, seen, amount, score, age) AS n FROM visits v JOIN events e ON e.held > v.day) x WHERE n <= 2
 SELECT count(DISTINCT person_id) FROM visits v WHERE EXISTS (SELECT 1 FROM events e, places p WHERE e.held > v.day AND p.tier < v.level)
 SELECT median(n), min(n), max(n) FROM (SELECT person_id, count(*) AS n FROM visits GROUP BY person_id) v
-SELECT age // 20 AS a, median(n), count(DISTINCT n) FROM (SELECT person_id, max(age) AS age, count(*) AS n FROM visits GROUP BY person_id) v GROUP BY a
+SELECT least(age // 20, 4) AS a, median(n), count(DISTINCT n) FROM (SELECT person_id, max(age) AS age, count(*) AS n FROM visits GROUP BY person_id) v GROUP BY a

@@ -228,3 +228,7 @@ SELECT dept, count(DISTINCT day), count(DISTINCT floor(amount / 100)) FILTER (WH
 SELECT code, count(DISTINCT city || '/' || dept), count(DISTINCT person_id) FROM visits GROUP BY code
 SELECT count(DISTINCT date_trunc('month', day)), count(DISTINCT nullif(score, score)), count(DISTINCT 1) FROM visits
 SELECT count(DISTINCT v.city), count(DISTINCT 省份), median(population) FROM visits v JOIN places p ON v.city = p.city
+SELECT min(day), max(day), quantile_disc(day, 0.25) FROM visits
+SELECT dept, max(day) FILTER (WHERE urgent), date_diff('day', min(day), max(day)) FROM visits GROUP BY dept
+SELECT min(date_trunc('month', day)), max(day + 3), min(day) + INTERVAL 1 MONTH FROM visits
+SELECT dept, rank() OVER (ORDER BY quantile_disc(amount, 0.462) DESC) AS r, max(age) - lag(max(age)) OVER (ORDER BY dept) AS d FROM visits GROUP BY dept
