@@ -28,6 +28,8 @@ constant): then the interval ends there, and goes as far as the drawn bin on the
 from __future__ import annotations
 
 import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -71,12 +73,15 @@ def rows_beyond(statistic: Statistic, rho: Fraction) -> int | None:
 
 
 def drawn(statistic: Statistic, order: Order, totals: NDArray[np.int64], rho: Fraction, draws: Draws) -> list[Picked]:
-    """The quantile of each cell. `totals` has shape (cells, bins); `rho` is that of the whole question."""
+    """The quantile of each cell. `totals` has shape (cells, bins); `rho` is that of the whole question.
+
+    Cells are drawn side by side: `draws` may be used from several threads.
+    """
     change = sensitivity(statistic, order)
     noise = math.ceil(noise_scale(change, END * statistic.share * rho))
     beyond = _beyond(statistic, order, rho) if order.is_extreme else 0
-    found = []
-    for rows in totals:
+
+    def one(rows: NDArray[np.int64]) -> Picked:
         bins = rows.astype(object)
         target = _target(order, int(bins.sum()), beyond)
         place = draws.highest(_scores(order, bins, target), change, VALUE * statistic.share)
@@ -84,8 +89,12 @@ def drawn(statistic: Statistic, order: Order, totals: NDArray[np.int64], rho: Fr
             draws.highest(_with_ends(order, bins, target + away, EASE * noise), change, END * statistic.share) - 1
             for away in (-REACH * noise, REACH * noise)
         ]
-        found.append(_picked(order, place, *ends))
-    return found
+        return _picked(order, place, *ends)
+
+    if len(totals) == 1:
+        return [one(totals[0])]
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as drawers:
+        return list(drawers.map(one, totals))
 
 
 def _weight(order: Order) -> int:

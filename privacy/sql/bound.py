@@ -58,6 +58,8 @@ SHRINK = 1 - 2.0**-40
 #: least and at most so many; with private keys so many, and fewer keys are shown (`most_keys`).
 MAX_BINS = 2**19
 FEWEST_BINS, MOST_BINS, BINS_OF_A_KEY = 64, 4096, 512
+#: More than `USUAL_BINS` a cell there are only while that makes so many together: drawing over them takes time.
+USUAL_BINS, QUICK_BINS = 1024, 2**14
 #: Facts that let a unit own so many rows say little about what a usual one owns: the question chooses its own bounds.
 CHOOSE_FROM = 32
 #: Of rho: for selecting private keys; and of what is left, for the length of a usual unit and the proportions of its vectors.
@@ -214,7 +216,10 @@ def _binned(order: Order | None, quantiles: int, cells: int | None) -> Order | N
     """The order with the finest bins for which there is room beside those of the other quantiles and cells."""
     if order is None:
         return None
-    most = BINS_OF_A_KEY if cells is None else min(MOST_BINS, most_bins(quantiles, cells))
+    most = BINS_OF_A_KEY
+    if cells is not None:
+        fine = max(USUAL_BINS, QUICK_BINS // (quantiles * cells))
+        most = min(MOST_BINS, fine, most_bins(quantiles, cells))
     return replace(order, width=-(-order.size // most))
 
 

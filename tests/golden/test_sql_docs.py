@@ -122,6 +122,8 @@ def test_the_room_for_bins_is_stated_as_it_is(page: str) -> None:
     part = next(p for p in re.split(r"\n## ", text) if "`COUNT(DISTINCT x)`**" in p)
     room = (
         bound.MOST_BINS,
+        bound.USUAL_BINS,
+        bound.QUICK_BINS,
         bound.BINS_OF_A_KEY,
         bound.MAX_BINS,
         bound.FEWEST_BINS,
