@@ -24,7 +24,7 @@ from privacy.errors import Fault
 from privacy.loss import Loss, price
 from privacy.mechanisms import NoisyCells, add_noise, assemble, preview, release, value_scale
 from privacy.order import END, VALUE, Picked, drawn, rows_beyond, sensitivity
-from privacy.sql.bound import BINS_OF_A_KEY, MAX_BINS, MOST_BINS, most_keys
+from privacy.sql.bound import BINS_OF_A_KEY, MAX_BINS, MOST_BINS, QUICK_BINS, USUAL_BINS, most_keys
 from privacy.sql.plan import Order, Statistic
 from tests.fakes.units import Given
 from tests.fakes.ward import FACTS, plan
@@ -258,7 +258,14 @@ def test_bins_of_all_quantiles_and_cells_have_one_room():
     parts = ", ".join(f"quantile_cont(amount, 0.{i})" for i in range(1, 10))
     found = plan(f"SELECT urgent, level, rate, {parts} FROM visits GROUP BY urgent, level, rate")
     assert sum(s.order.bins for s in found.measured) * found.cells <= MAX_BINS
-    assert found.statistics[0].order.bins > 3_000
+    assert USUAL_BINS * 0.99 < found.statistics[0].order.bins <= USUAL_BINS
+
+
+def test_few_cells_have_finer_bins():
+    alone = plan("SELECT median(amount) FROM visits").statistics[0].order
+    several = plan("SELECT level, median(amount) FROM visits GROUP BY level")
+    assert MOST_BINS * 0.99 < alone.bins <= MOST_BINS
+    assert USUAL_BINS < several.statistics[0].order.bins <= QUICK_BINS // several.cells
 
 
 def test_as_many_private_keys_are_shown_as_there_are_bins_for():
