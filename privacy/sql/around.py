@@ -28,10 +28,11 @@ from privacy.sql.bound import MAX_CELLS
 from privacy.sql.expressions import quote_name
 from privacy.sql.outer import combined, selected
 from privacy.sql.parse import refuse, require_arguments, where_of
-from privacy.sql.plan import TYPES, Aggregate, Output, Plan, PublicRows, Statistic
+from privacy.sql.plan import TYPES, Output, Plan, PublicRows
 from privacy.sql.problems import AnswerBesideRows, PublicTooLarge, SqlRefused, TooManyCells, TwoAnswers, UnknownTable
 from privacy.sql.resolve import stored
 from privacy.sql.selects import aggregate_in, group_nodes
+from privacy.sql.shape import redrawn_cell
 from privacy.sql.small import Column, Table, renamed, require_small
 from privacy.sql.terms import Term
 from privacy.sql.tracked import Names, named_queries
@@ -339,23 +340,16 @@ def _public_rows(public: _Public) -> PublicRows:
 def _redraw_sql(core: Plan, outputs: tuple[Output, ...], table: Table) -> str:
     """The question over cells whose noise is drawn again, each cell's by itself; "" when no column is derived.
 
-    Normal numbers are made of hashes (Box & Muller 1958): nothing secret is drawn, and the same answer has the same intervals.
-    A draw of odd number is the one before it, mirrored, which makes the spread of few draws as good as that of more. What the
-    last clauses leave out is not left out: a row of the answer shall be seen in all draws, not only where it would have stayed.
+    What the last clauses leave out is not left out: a row of the answer shall be seen in all draws, not only where it would
+    have stayed.
     """
     derived = [f"TRY(CAST(o{i} AS DOUBLE)) AS o{i}" for i, o in enumerate(outputs) if o.is_redrawn]
     if not derived:
         return ""
-    columns = ["n.cell", *(f"n.{k.name}" for k in core.keys), *(_redrawn(i, s) for i, s in enumerate(core.statistics))]
+    columns = [
+        "n.cell",
+        *(f"n.{k.name}" for k in core.keys),
+        *(redrawn_cell(i, s) for i, s in enumerate(core.statistics)),
+    ]
     noisy = f"SELECT {', '.join(columns)} FROM cells AS n CROSS JOIN turn AS z CROSS JOIN scales AS c"
     return f"WITH noisy AS ({noisy}) SELECT {table.row}, {', '.join(derived)} FROM ({table.loose})"
-
-
-def _redrawn(place: int, statistic: Statistic) -> str:
-    """A statistic with the noise of one draw, in the type that the answer has it in."""
-    name = statistic.name
-    if statistic.aggregate is Aggregate.WEIGHT:
-        return f"n.{name}"
-    even = [f"(hash(hash(n.cell, z.draw // 2, {2 * place + i}))::DOUBLE + 1) / 18446744073709551616" for i in (0, 1)]
-    normal = f"(1 - 2 * (z.draw % 2)) * sqrt(-2 * ln({even[0]})) * cos(2 * pi() * {even[1]})"
-    return statistic.redrawn(f"({normal})")

@@ -32,7 +32,7 @@ from privacy.sql.problems import (
 from privacy.sql.resolve import Relation
 from privacy.sql.rows import coded_sql, counted, digit, rows_sql
 from privacy.sql.selects import group_nodes, require_no_aggregate
-from privacy.sql.shape import MAX_OUTPUTS, Shape, shaped, tried_condition
+from privacy.sql.shape import MAX_OUTPUTS, Shape, redrawn_cell, shaped, tried_condition
 from privacy.sql.terms import Term
 from privacy.sql.texts import MAX_JOINED_TEXTS, growth
 from privacy.sql.tracked import Names, resolve_from
@@ -335,10 +335,10 @@ def _spread_sql(draft: Draft) -> str:
     if not draft.spread:
         return ""
     keys = "".join(f", n.{k.name}" for k in draft.keys)
-    redrawn = ", ".join(s.redrawn(f"z.{s.name}") for s in draft.statistics)
     if draft.derived_windows:
-        steps = _redrawn_windows(draft, f"n.cell, z.draw{keys}, {redrawn}")
+        steps = _redrawn_windows(draft, f"n.cell, z.draw{keys}")
     else:
+        redrawn = ", ".join(s.redrawn(f"z.{s.name}") for s in draft.statistics)
         steps = [
             f"drawn AS (SELECT n.cell{keys}, {redrawn} FROM noisy AS n CROSS JOIN normals AS z CROSS JOIN scales AS c)"
         ]
@@ -351,18 +351,19 @@ def _spread_sql(draft: Draft) -> str:
 
 
 def _redrawn_windows(draft: Draft, columns: str) -> list[str]:
-    """A window sees one draw of the rows that HAVING left in the answer.
+    """A window sees one draw of the rows that HAVING left in the answer, each with noise of its own.
 
     Unlike other columns, all draws of all rows are held at once. Where that is too much there are fewer draws, or none.
     """
     windows = draft.scope.windows[: draft.derived_windows]
     room = MAX_REDRAWN // (len(draft.keys) + len(draft.statistics) + len(windows))
     having = f" WHERE {draft.shape.having}" if draft.shape.having else ""
+    redrawn = ", ".join(redrawn_cell(i, s) for i, s in enumerate(draft.statistics))
     over = ", ".join(f"{w.sql('draw')} AS w{i}" for i, w in enumerate(windows))
     return [
         f"shown AS (SELECT * FROM (SELECT {draft.shape.computed(draft.shape.plain)} FROM noisy){having})",
-        "draws AS (SELECT row_number() OVER () AS draw, *, (SELECT count(*) FROM noisy) AS size FROM normals)",
-        f"redrawn AS (SELECT {columns} FROM shown AS n CROSS JOIN draws AS z CROSS JOIN scales AS c "
+        "draws AS (SELECT row_number() OVER () AS draw, (SELECT count(*) FROM noisy) AS size FROM normals)",
+        f"redrawn AS (SELECT {columns}, {redrawn} FROM shown AS n CROSS JOIN draws AS z CROSS JOIN scales AS c "
         f"WHERE greatest(z.draw, {MIN_DRAWS}) * z.size <= {room})",
         f"drawn AS (SELECT *, {over} FROM redrawn)",
     ]

@@ -14,6 +14,7 @@ from sqlglot import exp
 from privacy.facts import Kind
 from privacy.sql.expressions import Reader
 from privacy.sql.finish import AnswerScope, AnswerWindow, order_text
+from privacy.sql.plan import Aggregate, Statistic
 from privacy.sql.problems import BadPosition
 from privacy.sql.selects import place
 from privacy.sql.terms import Term
@@ -23,6 +24,18 @@ MAX_ROWS_SHOWN = 10**9
 
 Condition = Callable[[exp.Expr, str, AnswerScope], str]
 """Reads a condition (the node, and the clause it stands in) as total text."""
+
+
+def redrawn_cell(place: int, statistic: Statistic) -> str:
+    """The statistic at this place with the noise of draw `z.draw`, each cell's by itself, in the type that the answer has it in.
+
+    Normal numbers are made of hashes (Box & Muller 1958): nothing secret is drawn, and the same answer has the same intervals.
+    A draw of odd number is the one before it, mirrored, which makes the spread of few draws as good as that of more.
+    """
+    if statistic.aggregate is Aggregate.WEIGHT:
+        return f"n.{statistic.name}"
+    even = [f"(hash(hash(n.cell, z.draw // 2, {2 * place + i}))::DOUBLE + 1) / 18446744073709551616" for i in (0, 1)]
+    return statistic.redrawn(f"((1 - 2 * (z.draw % 2)) * sqrt(-2 * ln({even[0]})) * cos(2 * pi() * {even[1]}))")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

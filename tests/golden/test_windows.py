@@ -21,6 +21,7 @@ from privacy.loss import price
 from privacy.mechanisms import NoisyCells, assemble
 from privacy.sql import Plan, compile_query
 from privacy.sql import compile as compiling
+from privacy.sql.shape import redrawn_cell
 from tests.fakes import city
 
 DEPTS = (*city.DEPTS, None)
@@ -161,21 +162,19 @@ def test_no_window_fails(window: str) -> None:
 
 
 def test_an_interval_of_a_share_is_taken_within_each_draw() -> None:
-    """Five cells, four draws, by hand: a share uses the total of the same draw, not of another and not the published one."""
+    """Five cells, four draws: a share uses the total of the same draw, not of another and not the published one."""
     plan = compile_query("SELECT dept, count(*) / sum(count(*)) OVER () AS share FROM visits GROUP BY dept", city.FACTS)
-    draws, scale = [-1.0, -0.25, 0.5, 2.0], 3.0
+    noise = f"SELECT n.cell, z.draw, {redrawn_cell(0, plan.statistics[0])} FROM noisy n, range(1, 5) z(draw), scales c"
     counts = [10, 20, 30, 40, 100]
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE noisy (cell BIGINT, k0 VARCHAR, s0 BIGINT)")
         connection.executemany("INSERT INTO noisy VALUES (?, ?, ?)", [(i, DEPTS[i], n) for i, n in enumerate(counts)])
-        connection.execute("CREATE TABLE normals AS SELECT unnest(?) AS s0", [draws])
-        connection.execute("CREATE TABLE scales AS SELECT ?::DOUBLE AS s0", [scale])
+        connection.execute("CREATE TABLE normals AS SELECT 0.0 AS s0 FROM range(4)")
+        connection.execute("CREATE TABLE scales AS SELECT 3.0::DOUBLE AS s0")
+        redrawn = {(cell, draw): n for cell, draw, n in connection.execute(noise).fetchall()}
         found = {cell: (low, high) for cell, low, high in connection.execute(plan.spread_sql).fetchall()}
     for cell in range(len(counts)):
-        shares = []
-        for z in draws:
-            redrawn = [round(n + z * scale) for n in counts]
-            shares.append(redrawn[cell] / sum(redrawn))
+        shares = [redrawn[cell, draw] / sum(redrawn[i, draw] for i in range(5)) for draw in range(1, 5)]
         ends = statistics.quantiles(shares, n=40, method="inclusive")
         assert found[cell] == pytest.approx((ends[0], ends[-1]))
 

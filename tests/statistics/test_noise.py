@@ -226,6 +226,28 @@ def test_intervals_hold_the_truth_as_often_as_they_say(question: str, epsilon: f
     assert all(0.93 <= c <= 0.97 for c in coverage.values()), coverage
 
 
+def test_intervals_over_windows_know_that_each_cell_has_noise_of_its_own(tmp_path: Path) -> None:
+    """A total of twelve cells has sqrt(12) times the noise of one, and a share of the total little more than that of its cell."""
+    path = town.write(tmp_path / "version.duckdb", _residents(Random(3)))
+    plan = compile_query(
+        "SELECT city, level, count(*) AS n, sum(count(*)) OVER () AS total, count(*) / sum(count(*)) OVER () AS share "
+        "FROM visits GROUP BY city, level",
+        town.FACTS,
+    )
+    loss = price(2.0, 1e-6, selects_keys=False)
+    with DuckEngine().finishing(town.LIMITS) as finish:
+        answer = release(plan, Given(plan, town.exact(path, plan)), loss, finish)
+    sigma = value_scale(plan.statistics[0], loss)
+    for (*_, n, total, _), intervals in zip(answer.rows, answer.intervals, strict=True):
+        low, high = intervals[3]
+        assert low < total < high
+        assert math.isclose(high - low, 2 * 1.96 * sigma * math.sqrt(12), rel_tol=0.15)
+        low, high = intervals[4]
+        part = n / total
+        spread = sigma / total * math.sqrt((1 - part) ** 2 + 11 * part**2)
+        assert math.isclose(high - low, 2 * 1.96 * spread, rel_tol=0.15)
+
+
 def _quantiles(sql: str, rows: np.ndarray) -> list[Picked]:
     """600 draws of the quantile of one cell, with its interval, at epsilon 1."""
     loss = price(1.0, 1e-7, selects_keys=False)
