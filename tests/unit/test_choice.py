@@ -172,3 +172,11 @@ def test_who_is_above_a_length_is_who_the_bounds_would_cut(data: st.DataObject, 
     assume(not any(np.any(np.abs(s - 1) < 1e-9) for s in sums))
     found = choice._longer(squares, shares, proportions, declared, 20)
     assert found.tolist() == [int(np.count_nonzero(s > 1)) for s in sums]
+
+
+@quick
+@given(st.lists(st.one_of(st.floats(0, 1e30), st.integers(0, 90).map(lambda i: 2.0**i)), max_size=40))
+def test_values_above_powers_of_two_are_counted_exactly(values: list[float]) -> None:
+    """A value that is a power of two is not above itself."""
+    found = choice._above(np.array(values, np.float64), 80)
+    assert found.tolist() == [sum(v > 2.0**i for v in values) for i in range(80)]
