@@ -9,12 +9,11 @@ It needs keys that have numbers and rows that come in unit order (`numbers_of`, 
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -26,98 +25,20 @@ from numpy.typing import NDArray
 from compute.engines import kernel
 from compute.engines.chunks import Chunk, Fine, Lane, Slots, Totals, Unstreamable
 from compute.engines.connection import Deadline
-from privacy.facts import Kind
+from compute.engines.numbers import BINNED, Numbers
 from privacy.sql import reference
 from privacy.sql.bound import TOTAL, WEIGHT_ONE
-from privacy.sql.plan import Aggregate, Cell, Codes, Key, Plan, Statistic
+from privacy.sql.plan import Aggregate, Cell, Plan, Statistic
 
 #: Rows a batch: its arrays stay in the processor's cache. A chunk has no more units than that, and one.
 BATCH = 122_880
-#: Codes beyond this would need more memory for empty cells than rows take; and so would codes times bins.
-MAX_CODES, MAX_FINE = 2**24, 2**22
 #: One unit's rows are held at once: a unit of more than this is no work for a stream.
 MAX_OPEN = 2**23
 #: Vectors that are read more than once are kept while they take no more than this (bytes).
 KEPT = 400 * 2**20
-#: The digit of a number that belongs to no key: times any radix it is beyond all codes.
-BEYOND = 2**30
-_BINNED = (Aggregate.QUANTILE, Aggregate.DISTINCT)
 
 Found = TypeVar("Found")
 Part = list[NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """One key as a digit: its values by digit, the digit of each number in `coded_sql` (the last: of all numbers beyond).
-
-    `plain`: numbers are digits as they stand. `missing`: the number of rows that have none; None where all have one.
-    """
-
-    values: Sequence[object]
-    digits: NDArray[np.int64]
-    plain: bool
-    missing: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """The plan's keys as digits, and how many values each DISTINCT may count."""
-
-    keys: Sequence[_Key]
-    values: Sequence[int]
-
-    @property
-    def codes(self) -> int:
-        """How many codes the digits of the keys make."""
-        return math.prod(len(key.values) for key in self.keys)
-
-    def bins(self, plan: Plan) -> list[int]:
-        """The bins of each binned statistic."""
-        counted = iter(self.values)
-        return [s.order.bins if s.order is not None else next(counted) for s in plan.measured if s.aggregate in _BINNED]
-
-    def are_few(self, plan: Plan) -> bool:
-        """Whether there is room for an array of all codes, and of all bins."""
-        return self.codes <= MAX_CODES and all(self.codes * bins <= MAX_FINE for bins in self.bins(plan))
-
-
-def numbers_of(connection: duckdb.DuckDBPyConnection, plan: Plan) -> Numbers | None:
-    """The plan's numbers; None where a key, or a value that is counted, has none.
-
-    A text column of very many values is stored as text, without any; an empty table lists none.
-    """
-    if not plan.coded_sql:
-        return None
-    width = len(plan.keys)
-    try:
-        connection.sql(plan.coded_sql)
-        keys = [_key(connection, key, codes) for key, codes in zip(plan.keys, plan.codes[:width], strict=True)]
-        return Numbers(keys, [len(connection.sql(c.lookup).to_arrow_table()) for c in plan.codes[width:]])
-    except duckdb.BinderException:  # before any row is read
-        return None
-
-
-def _key(connection: duckdb.DuckDBPyConnection, key: Key, codes: Codes) -> _Key:
-    listed = codes.values or connection.sql(codes.lookup).to_arrow_table().column(0).to_pylist()
-    seen = [comparable(v, key.kind) for v in (*listed, *([None] if codes.values else []))]
-    numbers = len(seen) if codes.nullable else len(seen) - 1
-    values = list(dict.fromkeys(seen[:numbers]) if key.domain is None else key.domain)
-    place = {comparable(v, key.kind): i for i, v in enumerate(values)}
-    digits = np.array([*(place.get(v, BEYOND) for v in seen), BEYOND], np.int64)
-    return _Key(
-        values=values,
-        digits=digits,
-        plain=len(values) == numbers and bool((digits[:numbers] == np.arange(numbers)).all()),
-        missing=len(seen) - 1 if codes.nullable else None,
-    )
-
-
-def comparable(value: object, kind: Kind) -> object:
-    """A key as it compares: a number as its double, everything else exactly (integers beyond 2^53 differ)."""
-    if value is None:
-        return None
-    return float(str(value)) if kind is Kind.NUMBER else int(str(value)) if kind is Kind.INTEGER else value
 
 
 class StreamedUnits:
@@ -132,12 +53,13 @@ class StreamedUnits:
         threads: int,
     ) -> None:
         self._connection, self._plan, self._deadline, self._threads = connection, plan, deadline, max(1, threads)
-        self._keys, self._codes, self._bins = numbers.keys, numbers.codes, numbers.bins(plan)
+        self._numbers, self._keys = numbers, numbers.keys
+        self._codes, self._bins = numbers.codes, numbers.bins(plan)
         self._named = [s.value for s in plan.measured if s.value]
         # Vectors: the count of rows is the first, and is that of every statistic that counts rows.
         self._own = [s for s in plan.measured if s.aggregate is Aggregate.UNITS or s.value]
         self._which = {s.name: 1 + self._own.index(s) if s in self._own else 0 for s in plan.measured}
-        self._binned = [s for s in self._own if s.aggregate in _BINNED]
+        self._binned = [s for s in self._own if s.aggregate in BINNED]
         self._fine = {s.name: at for at, s in enumerate(self._binned)}
         self._lanes: SimpleQueue[Lane] = SimpleQueue()
         for number in range(self._threads):
@@ -156,10 +78,8 @@ class StreamedUnits:
 
         deque(self._each(weigh, None), maxlen=0)
         whole = sum(totals[1:], start=totals[0])[: self._codes]
-        held = np.nonzero(whole)[0]
-        found = [(self._cell(code), weight) for code, weight in zip(held.tolist(), whole[held].tolist(), strict=True)]
-        found.sort(key=lambda pair: _ordered(pair[0]))
-        return [cell for cell, _ in found], np.array([weight for _, weight in found], np.int64)
+        cells, codes = self._numbers.cells(np.nonzero(whole)[0])
+        return cells, whole[codes]
 
     def lengths(self, cells: Sequence[Cell]) -> NDArray[np.float64]:
         """Squared lengths, one row a unit."""
@@ -364,24 +284,8 @@ class StreamedUnits:
         if not self._plan.selects_keys:  # digits follow the public values, and codes the grid
             index[: self._codes] = np.arange(self._codes)
             return index
-        kinds = [k.kind for k in self._plan.keys]
-        known = [
-            {comparable(v, kind): i for i, v in enumerate(key.values)}
-            for key, kind in zip(self._keys, kinds, strict=True)
-        ]
-        for place, cell in enumerate(cells):
-            code = 0
-            for lookup, value, kind in zip(known, cell, kinds, strict=True):
-                code = code * len(lookup) + lookup[comparable(value, kind)]
-            index[code] = place
+        index[self._numbers.codes_of(cells)] = np.arange(len(cells))
         return index
-
-    def _cell(self, code: int) -> Cell:
-        found = []
-        for key in reversed(self._keys):
-            code, digit = divmod(code, len(key.values))
-            found.append(key.values[digit])
-        return tuple(reversed(found))
 
     def _rows_sql(self) -> str:
         """unit, the numbers of the keys, values: no number is missing."""
@@ -422,8 +326,3 @@ def _in_order(parts: Sequence[Part], last: int) -> int:
     if int(parts[0][0][0]) <= last:
         raise Unstreamable
     return int(parts[-1][0][-1])
-
-
-def _ordered(cell: Cell) -> tuple[tuple[bool, Any], ...]:
-    """Keys in ascending order, NULL last."""
-    return tuple((value is None, value if value is not None else 0) for value in cell)

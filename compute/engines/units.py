@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from compute.engines.chunks import Unstreamable
 from compute.engines.connection import Deadline, load
-from compute.engines.streamed import StreamedUnits, comparable, numbers_of
+from compute.engines.numbers import comparable, numbers_of
+from compute.engines.streamed import StreamedUnits
 from compute.ports import Limits
 from privacy.facts import Kind
 from privacy.sql import reference
@@ -137,4 +138,4 @@ class SqlUnits:
 
 
 def _comparable(key: Cell, kinds: Sequence[Kind]) -> Cell:
-    return tuple(comparable(v, kind) for v, kind in zip(key, kinds, strict=True))
+    return tuple(comparable((v,), kind)[0] for v, kind in zip(key, kinds, strict=True))

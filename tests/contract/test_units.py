@@ -14,11 +14,12 @@ import duckdb
 import numpy as np
 import pytest
 
-from compute.engines import chunks, streamed
+from compute.engines import chunks, numbers, streamed
 from compute.engines.chunks import Unstreamable
 from compute.engines.connection import Deadline, opened
 from compute.engines.duckdb import DuckEngine
-from compute.engines.streamed import StreamedUnits, numbers_of
+from compute.engines.numbers import numbers_of
+from compute.engines.streamed import StreamedUnits
 from compute.engines.units import SqlUnits, units_of
 from privacy.errors import Fault
 from privacy.loss import price
@@ -248,7 +249,7 @@ def test_rows_too_many_to_keep_are_read_again(version: Path, monkeypatch: pytest
 
 
 def test_more_codes_than_memory_is_worth_go_by_the_reference(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streamed, "MAX_CODES", 3)
+    monkeypatch.setattr(numbers, "MAX_CODES", 3)
     with opened(str(version), town.LIMITS, read_only=True) as connection:
         assert isinstance(units_of(connection, plan_of("public texts"), town.LIMITS), SqlUnits)
 

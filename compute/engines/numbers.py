@@ -1,0 +1,139 @@
+"""Keys, and values that are counted, as numbers: what a version's numbers stand for, and the codes that they make together.
+
+Owns the lists behind `privacy.sql.plan.Codes`. A key's rows carry the number of a stored value; what the key is for that value is
+looked up here, once for each value and not for each row. Where something has no numbers there are none, and the reference
+answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.facts import Kind
+from privacy.sql.plan import Aggregate, Cell, Codes, Key, Plan
+
+#: Codes beyond this would need more memory for empty cells than rows take; and so would codes times bins.
+MAX_CODES, MAX_FINE = 2**24, 2**22
+#: The digit of a number that belongs to no key: times any radix it is beyond all codes.
+BEYOND = 2**30
+BINNED = (Aggregate.QUANTILE, Aggregate.DISTINCT)
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """One key as a digit: its values by digit, the digit of each number in `coded_sql` (the last: of all numbers beyond).
+
+    `plain`: numbers are digits as they stand. `missing`: the number of rows that have none; None where all have one.
+    """
+
+    kind: Kind
+    values: Sequence[Any]
+    digits: Integers
+    plain: bool
+    missing: int | None
+
+    def places(self) -> dict[object, int]:
+        """The digit of each value, as it compares."""
+        return {v: i for i, v in enumerate(comparable(self.values, self.kind))}
+
+    def ranks(self) -> Integers:
+        """The place of each digit's value among all values in ascending order, NULL last."""
+        values = self.values
+        known = sorted((i for i, v in enumerate(values) if v is not None), key=values.__getitem__)
+        ranks = np.full(len(values), len(values), np.int64)
+        ranks[known] = np.arange(len(known))
+        return ranks
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The plan's keys as digits, and how many values each DISTINCT may count."""
+
+    keys: Sequence[Digits]
+    values: Sequence[int]
+
+    @property
+    def codes(self) -> int:
+        """How many codes the digits of the keys make: in mixed radix, the last key's fastest."""
+        return math.prod(len(key.values) for key in self.keys)
+
+    def bins(self, plan: Plan) -> list[int]:
+        """The bins of each binned statistic."""
+        counted = iter(self.values)
+        return [s.order.bins if s.order is not None else next(counted) for s in plan.measured if s.aggregate in BINNED]
+
+    def are_few(self, plan: Plan) -> bool:
+        """Whether there is room for an array of all codes, and of all bins."""
+        return self.codes <= MAX_CODES and all(self.codes * bins <= MAX_FINE for bins in self.bins(plan))
+
+    def cells(self, codes: Integers) -> tuple[list[Cell], Integers]:
+        """The cells of these codes in the order of the keys (NULL last), and the codes in that order."""
+        digits, rest = [], codes
+        for key in reversed(self.keys):
+            rest, digit = np.divmod(rest, len(key.values))
+            digits.append(digit)
+        order = np.lexsort([key.ranks()[d] for key, d in zip(reversed(self.keys), digits, strict=True)])
+        columns = [
+            list(map(key.values.__getitem__, d[order].tolist()))
+            for key, d in zip(self.keys, reversed(digits), strict=True)
+        ]
+        return list(zip(*columns, strict=True)), codes[order]
+
+    def codes_of(self, cells: Sequence[Cell]) -> Integers:
+        """The code of each cell."""
+        codes = np.zeros(len(cells), np.int64)
+        for key, column in zip(self.keys, zip(*cells, strict=True), strict=True):
+            place = key.places()
+            digits = np.array([place[v] for v in comparable(column, key.kind)], np.int64)
+            codes = codes * len(key.values) + digits
+        return codes
+
+
+def numbers_of(connection: duckdb.DuckDBPyConnection, plan: Plan) -> Numbers | None:
+    """The plan's numbers; None where a key, or a value that is counted, has none.
+
+    A text column of very many values is stored as text, without any; an empty table lists none.
+    """
+    if not plan.coded_sql:
+        return None
+    width = len(plan.keys)
+    try:
+        connection.sql(plan.coded_sql)
+        keys = [_digits(connection, key, codes) for key, codes in zip(plan.keys, plan.codes[:width], strict=True)]
+        return Numbers(keys, [len(connection.sql(c.lookup).to_arrow_table()) for c in plan.codes[width:]])
+    except duckdb.BinderException:  # before any row is read
+        return None
+
+
+def _digits(connection: duckdb.DuckDBPyConnection, key: Key, codes: Codes) -> Digits:
+    listed = codes.values or connection.sql(codes.lookup).to_arrow_table().column(0).to_pylist()
+    seen = comparable([*listed, *([None] if codes.values else [])], key.kind)
+    numbers = len(seen) if codes.nullable else len(seen) - 1
+    values = list(dict.fromkeys(seen[:numbers])) if key.domain is None else list(key.domain)
+    place = {v: i for i, v in enumerate(comparable(values, key.kind))}
+    digits = np.array([*(place.get(v, BEYOND) for v in seen), BEYOND], np.int64)
+    return Digits(
+        kind=key.kind,
+        values=values,
+        digits=digits,
+        plain=len(values) == numbers and bool((digits[:numbers] == np.arange(numbers)).all()),
+        missing=len(seen) - 1 if codes.nullable else None,
+    )
+
+
+def comparable(values: Iterable[Any], kind: Kind) -> list[Any]:
+    """Keys as they compare: numbers as their doubles, everything else exactly (integers beyond 2^53 differ)."""
+    if kind is Kind.NUMBER:
+        return [None if v is None else float(str(v)) for v in values]
+    if kind is Kind.INTEGER:
+        return [None if v is None else int(str(v)) for v in values]
+    return list(values)
