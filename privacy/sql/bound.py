@@ -89,11 +89,6 @@ class Measure:
     order: Order | None = None
     counted: tuple[Term, str] | None = None
 
-    @property
-    def is_binned(self) -> bool:
-        """True for what looks at each row's value, not at their sum."""
-        return self.aggregate in (Aggregate.QUANTILE, Aggregate.DISTINCT)
-
 
 def sum_measure(term: Term, label: str, max_rows: int, *, centred: bool) -> Measure:
     """The measure of SUM over a bounded term; `centred` subtracts the middle of its range (for averages).

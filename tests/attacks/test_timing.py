@@ -118,7 +118,7 @@ class Slow:
 
     def __init__(self, scene: Scene, watch: Watch, seconds: float, error: Exception | None) -> None:
         self.engine, self.watch, self.seconds, self.error = scene.house.engine, watch, seconds, error
-        self.finishing = scene.house.engine.finishing
+        self.finishing, self.beside = scene.house.engine.finishing, scene.house.engine.beside
 
     def units(self, version: Path, plan: Plan, limits: Limits) -> AbstractContextManager[Units]:
         self.watch.pass_by(self.seconds)
