@@ -42,7 +42,10 @@ MIXING = {
         "FROM visits WHERE person_id IN (SELECT person_id FROM (SELECT 1 AS person_id FROM visits) v GROUP BY person_id)",
         "sql.noisy_subquery",
     ),
-    "group of everybody": ("FROM visits v JOIN (SELECT max(amount) AS m FROM visits) x ON v.amount < x.m", "sql.answer_beside_rows"),
+    "group of everybody": (
+        "FROM visits v JOIN (SELECT max(amount) AS m FROM visits) x ON v.amount < x.m",
+        "sql.answer_beside_rows",
+    ),
     "group of everybody as a filter": (
         "FROM visits WHERE city IN (SELECT city FROM visits GROUP BY city HAVING count(*) > 5)",
         "sql.noisy_subquery",
