@@ -91,7 +91,7 @@ class _Clocked:
 
 
 def ask(engine: DuckEngine, sql: str, facts: DatasetFacts, version: Path, limits: Limits) -> Run:
-    """From text to answer, with the seconds of the exact part and of the whole. A worker has one engine for all questions, too."""
+    """From text to answer, with the seconds of the exact part and of the whole; a worker has one engine, too."""
     began = time.perf_counter()
     plan = compile_query(sql, facts)
     loss = price(EPSILON, DELTA, selects_keys=plan.selects_keys)
