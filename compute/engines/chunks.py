@@ -38,7 +38,7 @@ class Fine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
-    """Whole units: `owner` (index of the unit), `cell` (code) and `vectors` (row 0 counts rows) of their slots.
+    """Whole units: `owner` (index of the unit), `cell` (code) and `vectors` (the first counts rows) of their slots.
 
     `misses`: some row's key has no code of its own. `fine` has the slots of each binned statistic.
     """
@@ -47,14 +47,14 @@ class Chunk:
     misses: bool
     owner: kernel.Int32s
     cell: kernel.Int32s
-    vectors: kernel.Int64s
+    vectors: tuple[NDArray[Any], ...]
     fine: tuple[Fine, ...] = ()
 
     @property
     def size(self) -> int:
         """Bytes."""
         fine = sum(f.owner.nbytes + f.cell.nbytes + f.count.nbytes for f in self.fine)
-        return self.owner.nbytes + self.cell.nbytes + self.vectors.nbytes + fine
+        return self.owner.nbytes + self.cell.nbytes + sum(v.nbytes for v in self.vectors) + fine
 
 
 class Slots:
@@ -133,12 +133,18 @@ class Lane:
         found[:] = 0
         return found
 
-    def room(self, columns: int, rows: int, kind: type) -> NDArray[Any]:
-        """An array of shape (columns, rows) with anything in it."""
-        size = rows * columns * np.dtype(kind).itemsize
+    def kept(self, numbers: NDArray[np.integer[Any]]) -> NDArray[Any]:
+        """A copy, as 32 bits where all numbers fit."""
+        wide = len(numbers) and max(int(numbers.max()), -int(numbers.min())) >= 2**31
+        found = self._room(len(numbers), np.int64 if wide else np.int32)
+        found[:] = numbers
+        return found
+
+    def _room(self, rows: int, kind: type) -> NDArray[Any]:
+        size = rows * np.dtype(kind).itemsize
         if self._used + size > len(self._block):
             self._block, self._used = np.empty(max(BLOCK, size), np.uint8), 0
-        found: NDArray[Any] = self._block[self._used : self._used + size].view(kind).reshape(columns, rows)
+        found: NDArray[Any] = self._block[self._used : self._used + size].view(kind)
         self._used += -(-size // 64) * 64
         return found
 

@@ -118,51 +118,33 @@ def mark(sums, slot, holds):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
 
 
 @_compiled
-def narrow(owner, cell, vectors, index, cells):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """The slots whose code has a place among the first `cells`: their owners, codes and vectors."""
-    kept = np.int64(0)
+def squares(owner, vector, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """found[unit] += Σ vector² over the unit's slots."""
     for s in range(owner.shape[0]):
-        kept += np.int64(index[cell[s]] < cells)
-    owners, codes = np.empty(kept + 1, owner.dtype), np.empty(kept + 1, cell.dtype)
-    values = np.empty((vectors.shape[0], kept + 1), vectors.dtype)
-    at = np.int64(0)
+        x = np.float64(vector[s])
+        found[owner[s]] += x * x
+
+
+@_compiled
+def limit(r):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The factor that keeps a unit of squared joint length r within its bound, in its place."""
+    for u in range(r.shape[0]):
+        r[u] = 1.0 if r[u] <= WITHIN else SHRINK / np.sqrt(r[u])
+
+
+@_compiled
+def lengthen(owner, vector, weight, r):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """r[unit] += weight · Σ vector² over the unit's slots."""
     for s in range(owner.shape[0]):
-        owners[at], codes[at] = owner[s], cell[s]
-        for j in range(vectors.shape[0]):
-            values[j, at] = vectors[j, s]
-        at += np.int64(index[cell[s]] < cells)
-    return owners[:kept], codes[:kept], values[:, :kept]
+        x = np.float64(vector[s])
+        r[owner[s]] += weight * (x * x)
 
 
 @_compiled
-def squares(owner, vectors, which, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """found[j, unit] += Σ vectors[which[j]]² over the unit's slots."""
-    for j in range(which.shape[0]):
-        v, f = vectors[which[j]], found[j]
-        for s in range(owner.shape[0]):
-            x = np.float64(v[s])
-            f[owner[s]] += x * x
-
-
-@_compiled
-def gains(owner, vectors, which, weight, gain):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """The factor that keeps each unit within its bound, to `gain`, which starts at 0."""
-    for j in range(which.shape[0]):
-        v, w = vectors[which[j]], weight[j]
-        for s in range(owner.shape[0]):
-            x = np.float64(v[s])
-            gain[owner[s]] += w * (x * x)
-    for u in range(gain.shape[0]):
-        gain[u] = 1.0 if gain[u] <= WITHIN else SHRINK / np.sqrt(gain[u])
-
-
-@_compiled
-def settle(owner, cell, index, vectors, which, up, gain, totals):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Add the units' vectors to `totals`, each times its gain; `index` has a code's place."""
-    for j in range(which.shape[0]):
-        v, t, w = vectors[which[j]], totals[j], up[j]
-        for s in range(owner.shape[0]):
-            t[index[cell[s]]] += np.int64(v[s] * (w * gain[owner[s]]))
+def settle(owner, cell, index, vector, up, gain, totals):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Add the units' vector to `totals`, each times its gain; `index` has a code's place."""
+    for s in range(owner.shape[0]):
+        totals[index[cell[s]]] += np.int64(vector[s] * (up * gain[owner[s]]))
 
 
 @_compiled
@@ -199,11 +181,11 @@ def prepare() -> None:
     for loop in (mark, held):
         loop(none.copy(), slots, _given(np.int32))
     fresh(none.copy(), slots, slots, slots, 1, 0)
-    vectors, totals = np.zeros((1, 1), np.int64), np.zeros((1, 1), np.int64)
-    narrow(slots, slots, vectors, slots, 1)
-    squares(slots, vectors, none, np.zeros((1, 1)))
-    gains(slots, vectors, none, one, one.copy())
-    settle(slots, slots, slots, vectors, none, one, one, totals)
+    for vector in (slots, none):
+        squares(slots, vector, one.copy())
+        lengthen(slots, vector, 1.0, one.copy())
+        settle(slots, slots, slots, vector, 1.0, one, none.copy())
+    limit(one.copy())
     spread(slots, slots, slots, 1, slots, 1.0, one, none.copy())
     weigh(slots, slots, 1, 1.0, none.copy(), none.copy())
 

@@ -89,11 +89,12 @@ class Numbers:
         return list(zip(*columns, strict=True)), codes[order]
 
     def codes_of(self, cells: Sequence[Cell]) -> Integers:
-        """The code of each cell."""
+        """The code of each cell; one beyond all codes for a cell with a value that the version does not have."""
         codes = np.zeros(len(cells), np.int64)
-        for key, column in zip(self.keys, zip(*cells, strict=True), strict=True):
+        for i, key in enumerate(self.keys):
             place = key.places()
-            digits = np.array([place[v] for v in comparable(column, key.kind)], np.int64)
+            column = comparable((cell[i] for cell in cells), key.kind)
+            digits = np.array([place.get(v, BEYOND) for v in column], np.int64)
             codes = codes * len(key.values) + digits
         return codes
 

@@ -83,12 +83,18 @@ class StreamedUnits:
 
     def lengths(self, cells: Sequence[Cell]) -> NDArray[np.float64]:
         """Squared lengths, one row a unit."""
-        which = np.array([0, *(self._which[s.name] for s in self._plan.measured)])
+        which = [0, *(self._which[s.name] for s in self._plan.measured)]
 
         def squares(chunk: Chunk, _: int) -> NDArray[np.float64]:
             found = np.zeros((len(which), chunk.units))
-            kernel.squares(chunk.owner, chunk.vectors, which, found)
-            return found[:, found[0] > 0]
+            for j, vector in enumerate(which):
+                first = which.index(vector)
+                if first < j:
+                    found[j] = found[first]
+                else:
+                    kernel.squares(chunk.owner, chunk.vectors[vector], found[j])
+            has = found[0] > 0
+            return found if has.all() else found[:, has]
 
         found = list(self._each(squares, cells))
         return np.concatenate(found, axis=1).T if found else np.zeros((0, len(which)))
@@ -103,15 +109,18 @@ class StreamedUnits:
         places = len(cells) + 1
         sums = [Totals(statistics, (len(counted), places)) for _ in range(self._threads)]
         fine = [[Totals(statistics, (places * bins[s.name],)) for s in binned] for _ in range(self._threads)]
-        which, counts = (np.array([self._which[s.name] for s in some], np.int64) for some in (statistics, counted))
-        weight, up = np.array(reference.factors(statistics)), np.array([s.up for s in counted], np.float64)
+        weighed = [(self._which[s.name], w) for s, w in zip(statistics, reference.factors(statistics), strict=True)]
 
         def settle(chunk: Chunk, lane: int) -> None:
             for totals in (sums[lane], *fine[lane]):
                 totals.expect(chunk.units)
             gain = np.zeros(chunk.units)
-            kernel.gains(chunk.owner, chunk.vectors, which, weight, gain)
-            kernel.settle(chunk.owner, chunk.cell, self._index, chunk.vectors, counts, up, gain, sums[lane].now)
+            for vector, weight in weighed:
+                kernel.lengthen(chunk.owner, chunk.vectors[vector], weight, gain)
+            kernel.limit(gain)
+            for s, row in zip(counted, sums[lane].now, strict=True):
+                own = chunk.vectors[self._which[s.name]]
+                kernel.settle(chunk.owner, chunk.cell, self._index, own, float(s.up), gain, row)
             for s, totals in zip(binned, fine[lane], strict=True):
                 slots = chunk.fine[self._fine[s.name]]
                 many = bins[s.name]
@@ -184,8 +193,9 @@ class StreamedUnits:
         return self._kept
 
     def _narrowed(self, chunk: Chunk, cells: int) -> Chunk:
-        owner, cell, vectors = kernel.narrow(chunk.owner, chunk.cell, chunk.vectors, self._index, cells)
-        return replace(chunk, misses=False, owner=owner, cell=cell, vectors=vectors)
+        slots = np.flatnonzero(self._index[chunk.cell] < cells)
+        vectors = tuple(v[slots] for v in chunk.vectors)
+        return replace(chunk, misses=False, owner=chunk.owner[slots], cell=chunk.cell[slots], vectors=vectors)
 
     def _gathered(self, parts: Sequence[Part], lane: Lane) -> Chunk:
         """The vectors of the units whose rows these are."""
@@ -196,16 +206,12 @@ class StreamedUnits:
             for s, sums in zip(self._own, lane.sums, strict=True):
                 self._add(s, sums, part, code, slot, lane)
         slots = len(lane.slots)
-        vectors = lane.room(1 + len(self._own), slots, np.int64)
-        vectors[0], vectors[1:] = lane.slots.count[:slots], lane.sums[:, :slots]
-        owner, cell = lane.room(2, slots, np.int32)
-        owner[:], cell[:] = lane.slots.owner[:slots], lane.slots.cell[:slots]
         return Chunk(
             units=lane.slots.units,
             misses=lane.slots.misses,
-            owner=owner,
-            cell=cell,
-            vectors=vectors,
+            owner=lane.kept(lane.slots.owner[:slots]),
+            cell=lane.kept(lane.slots.cell[:slots]),
+            vectors=tuple(lane.kept(v[:slots]) for v in (lane.slots.count, *lane.sums)),
             fine=tuple(_taken(s, f, lane) for s, f in zip(self._binned, lane.fine, strict=True)),
         )
 
@@ -284,7 +290,9 @@ class StreamedUnits:
         if not self._plan.selects_keys:  # digits follow the public values, and codes the grid
             index[: self._codes] = np.arange(self._codes)
             return index
-        index[self._numbers.codes_of(cells)] = np.arange(len(cells))
+        codes = self._numbers.codes_of(cells)
+        held = np.flatnonzero(codes < self._codes)
+        index[codes[held]] = held
         return index
 
     def _rows_sql(self) -> str:
@@ -307,10 +315,9 @@ class StreamedUnits:
 
 def _taken(s: Statistic, slots: Slots, lane: Lane) -> Fine:
     """The slots of a binned statistic: a unit adds each of its rows to a bin, but each of its values once."""
-    owner, cell, count = lane.room(3, len(slots), np.int32)
-    owner[:], cell[:] = slots.owner[: len(slots)], slots.cell[: len(slots)]
-    count[:] = slots.count[: len(slots)] if s.aggregate is Aggregate.QUANTILE else 1
-    return Fine(owner, cell, count)
+    many = len(slots)
+    count = slots.count[:many] if s.aggregate is Aggregate.QUANTILE else np.ones(many, np.int64)
+    return Fine(lane.kept(slots.owner[:many]), lane.kept(slots.cell[:many]), lane.kept(count))
 
 
 def _lent(column: pyarrow.Array) -> NDArray[Any]:

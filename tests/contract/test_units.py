@@ -157,6 +157,20 @@ def test_rows_are_binned_as_they_are_in_python(
             assert all(e.any() for e in exact)
 
 
+@pytest.mark.parametrize("name", ["private texts", "private months", "mixed"])
+def test_no_key_or_a_key_of_another_version_has_no_rows(version: Path, name: str) -> None:
+    """Often no private key is shown at all; and a key that the version does not have is nobody's."""
+    plan = plan_of(name)
+    with both(version, plan) as (ours, reference):
+        known = list(reference.weights()[0])[:2]
+        other = {str: "no such key", date: date(1999, 1, 1)}
+        for cells in ([], known, [*known, tuple(other.get(type(v), v) for v in known[0])]):
+            ours.weights()
+            assert sorted(map(tuple, ours.lengths(cells))) == sorted(map(tuple, reference.lengths(cells)))
+            mine, exact = ours.totals(plan.measured, cells), reference.totals(plan.measured, cells)
+            assert [t.tolist() for t in mine] == [t.tolist() for t in exact]
+
+
 @pytest.mark.parametrize("name", STREAMED)
 def test_what_can_be_streamed_is(version: Path, name: str) -> None:
     with opened(str(version), town.LIMITS, read_only=True) as connection:

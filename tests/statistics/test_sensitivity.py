@@ -119,7 +119,7 @@ def on_neighbour(plan: Plan) -> Plan:
     """The same plan on the table with one person more."""
     texts = {"rows_sql": plan.rows_sql, "coded_sql": plan.coded_sql}
     assert plan.rows_sql.count('"visits"') == 1
-    codes = tuple(replace(c, dictionary=c.dictionary.replace('"visits"', '"neighbour"')) for c in plan.codes)
+    codes = tuple(replace(c, lookup=c.lookup.replace('"visits"', '"neighbour"')) for c in plan.codes)
     moved = {name: text.replace('"visits"', '"neighbour"') for name, text in texts.items()}
     return replace(plan, codes=codes, **moved)
 
