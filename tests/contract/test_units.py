@@ -44,7 +44,7 @@ QUESTIONS = {
     "private days": "SELECT day, count(*), count(DISTINCT person_id) FROM visits GROUP BY day",
     "mixed": "SELECT city, code, level, count(*) FROM visits GROUP BY city, code, level",
     "joined": "SELECT e.title, count(*), sum(stock) FROM visits v JOIN events e ON e.city = v.city GROUP BY e.title",
-    "private months": "SELECT date_trunc('month', day) AS m, count(*) FROM visits GROUP BY m",
+    "truncated days": "SELECT date_trunc('month', day) AS m, count(*) FROM visits GROUP BY m",
     "private parts": "SELECT left(code, 1) AS a, coalesce(dept, '?') AS d, count(*) FROM visits GROUP BY a, d",
     "private words": "SELECT CASE WHEN stock % 7 = 0 THEN code ELSE 'none' END AS k, count(*) FROM visits GROUP BY k",
     "years": "SELECT strftime(day, '%Y-%m') AS m, sum(stock) FROM visits GROUP BY m",
@@ -157,7 +157,7 @@ def test_rows_are_binned_as_they_are_in_python(
             assert all(e.any() for e in exact)
 
 
-@pytest.mark.parametrize("name", ["private texts", "private months", "mixed"])
+@pytest.mark.parametrize("name", ["private texts", "private days", "private parts", "mixed"])
 def test_no_key_or_a_key_of_another_version_has_no_rows(version: Path, name: str) -> None:
     """Often no private key is shown at all; and a key that the version does not have is nobody's."""
     plan = plan_of(name)
