@@ -1,4 +1,4 @@
-"""Units that are given: the totals of a plan as a test wrote them down, the vectors of its units, or their rows."""
+"""Units that are given: the totals of a plan as a test wrote them down, or the rows of its units."""
 
 from __future__ import annotations
 
@@ -38,28 +38,6 @@ class Given:
         nothing = [(0,) * s.order.bins if s.order else 0 for s in self.plan.statistics]
         found = [np.array([known.get(tuple(c), nothing)[i] for c in cells], np.int64) for i, _ in places]
         return [t.reshape(-1, s.order.bins) if s.order else t for t, (_, s) in zip(found, places, strict=True)]
-
-
-@dataclass(frozen=True, slots=True)
-class Vectors:
-    """The units' own vectors, shape (units, cells, measured statistics): bounded as `privacy.sql.bound` says, in numpy."""
-
-    plan: Plan
-    rows: NDArray[np.int64]
-
-    def weights(self) -> tuple[Sequence[Cell], NDArray[np.int64]]:
-        raise AssertionError("public keys have no weights")
-
-    def lengths(self, cells: Sequence[Cell]) -> NDArray[np.float64]:
-        squares = (self.rows.astype(np.float64) ** 2).sum(axis=1)
-        return np.concatenate([squares[:, :1], squares], axis=1)
-
-    def totals(self, statistics: Sequence[Statistic], cells: Sequence[Cell]) -> list[NDArray[np.int64]]:
-        r = (self.rows.astype(np.float64) ** 2).sum(axis=1) @ np.array(factors(statistics))
-        gain = np.where(r <= WITHIN, 1.0, SHRINK / np.sqrt(np.maximum(r, 1e-300)))
-        up = np.array([s.up for s in statistics], np.float64)
-        scaled = np.trunc(self.rows * (up * gain[:, None])[:, None, :]).astype(np.int64)
-        return [np.ascontiguousarray(t) for t in scaled.sum(axis=0).T]
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,7 +316,7 @@ class Adversary:
     def _moved(self, seen: Seen, shown: list[Cell]) -> list[tuple[list[float], list[float], float]]:
         """Of each number in the cells shown: what the person adds, the middle of both sides, and the variance of its noise."""
         cells = [*shown, *(c for c in seen.cells if c not in self.sides.changed)]
-        asked = (*cells, *(s.bound_squared for s in seen.statistics))
+        asked = (*cells, *((s.bound_squared, s.up) for s in seen.statistics))
         if asked not in self.known:
             measured = [s for s in seen.statistics if s.aggregate is not Aggregate.WEIGHT]
             totals = [side.totals(measured, cells) for side in self.sides.units]
