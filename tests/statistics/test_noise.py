@@ -31,7 +31,8 @@ from tests.fakes import town
 from tests.fakes.units import Given
 
 ALARM = 1e-6
-SMALL_DRAWS, LARGE_DRAWS = 40_000, 20_000
+SMALL_DRAWS, LARGE_DRAWS, LAW_DRAWS = 40_000, 20_000, 4_000
+ONE = price(1.0, 1e-7, selects_keys=False)
 
 
 def copied(plan: Plan, count: int) -> Plan:
@@ -171,6 +172,11 @@ SELECT city, level, count(*) FILTER (WHERE amount > 1000) AS large, var_pop(amou
     covar_samp(amount, stock) AS together
 FROM visits GROUP BY city, level
 """
+DIFFERENT = """
+SELECT city, level, count(DISTINCT stock) AS different, count(DISTINCT fee) FILTER (WHERE amount > 1000) AS fees,
+    count(DISTINCT person_id) FILTER (WHERE stock > 500) AS persons, count(DISTINCT stock) / count(*) AS part
+FROM visits GROUP BY city, level
+"""
 
 
 def _residents(draw: Random) -> list[list[town.Row]]:
@@ -201,11 +207,11 @@ def _covered(answer: Answer, truth: dict[Cell, Cell]) -> list[list[bool]]:
     return found
 
 
-@pytest.mark.parametrize(("question", "epsilon"), [(QUESTION, 2.0), (MOMENTS, 8.0)])
+@pytest.mark.parametrize(("question", "epsilon"), [(QUESTION, 2.0), (MOMENTS, 8.0), (DIFFERENT, 4.0)])
 def test_intervals_hold_the_truth_as_often_as_they_say(question: str, epsilon: float, tmp_path: Path) -> None:
     """6,000 draws of each column over twelve groups of some 800 rows: 93 % to 97 % of the intervals hold the exact value.
 
-    At a true coverage between 94.5 % and 95.5 % each of the ten columns fails with probability below 1e-7.
+    At a true coverage between 94.5 % and 95.5 % each of the columns fails with probability below 1e-7.
     """
     path = town.write(tmp_path / "version.duckdb", _residents(Random(3)))
     plan = compile_query(question, town.FACTS)
@@ -248,15 +254,14 @@ def test_intervals_over_windows_know_that_each_cell_has_noise_of_its_own(tmp_pat
         assert math.isclose(high - low, 2 * 1.96 * spread, rel_tol=0.15)
 
 
-def _quantiles(sql: str, rows: np.ndarray) -> list[Picked]:
-    """600 draws of the quantile of one cell, with its interval, at epsilon 1."""
-    loss = price(1.0, 1e-7, selects_keys=False)
+def _quantiles(sql: str, rows: np.ndarray, count: int = 600, loss: Loss = ONE) -> list[Picked]:
+    """Draws of the quantile of one cell, with its interval, at epsilon 1."""
     plan = compile_query(f"SELECT {sql} FROM visits", town.FACTS)
     one = replace(
         plan.statistics[0], order=replace(plan.statistics[0].order, first=0, size=len(rows), width=1, days=False)
     )
-    many = copied(replace(plan, statistics=(one,)), 600)
-    _, noisy = noisy_cells(many, Given(many, [(i, tuple((rows * one.up).tolist())) for i in range(600)]), loss)
+    many = copied(replace(plan, statistics=(one,)), count)
+    _, noisy = noisy_cells(many, Given(many, [(i, tuple((rows * one.up).tolist())) for i in range(count)]), loss)
     return [values[0] for values in noisy.values]  # type: ignore[misc]
 
 
@@ -286,3 +291,47 @@ def test_the_interval_of_lumps_is_theirs() -> None:
     assert {p.value for p in found} == {132}
     assert np.mean([p.low <= 132 <= p.high for p in found]) == 1
     assert np.mean([p.high - p.low for p in found]) < 16
+
+
+@pytest.mark.parametrize(
+    ("sql", "target"), [("median(level)", 4.5 * 11), ("quantile_cont(level, 0.25)", 0.25 * 99), ("max(level)", None)]
+)
+def test_quantiles_follow_the_law_of_the_exponential_mechanism(sql: str, target: float | None) -> None:
+    """Pearson's test against e^(score/b)/Σ, b and scores by definition (`privacy.order`), false alarm 1e-6.
+
+    The same draws are seen not to be those of twice the noise, or of half of it.
+    """
+    rows = np.array([7, 4, 15, 0, 22, 9, 3, 19, 20])
+    assert rows.sum() == 99
+    loss = Loss(RHO_UNIT // 50)
+    statistic = compile_query(f"SELECT {sql} FROM visits", town.FACTS).statistics[0]
+    assert statistic.order is not None
+    p, q = statistic.order.level.as_integer_ratio()
+    row, m = statistic.up, max(p, q - p)
+    b = m * town.MAX_ROWS * row / math.sqrt(2 * 0.8 * float(statistic.share * loss.rho_fraction))
+    if p == q:
+        beyond = math.ceil(b * math.log(20 * len(rows)))
+        target = max(rows.sum() - beyond / row, rows.sum() // 2)
+    found = np.bincount([p.value for p in _quantiles(sql, rows, LAW_DRAWS, loss)], minlength=len(rows)).tolist()
+    upto = np.cumsum(rows)
+    scores = q * row * np.minimum(target - upto + rows, upto - target)
+    for times, sound in ((1, True), (2, False), (0.5, False)):
+        law = np.exp((scores - scores.max()) / (b * times))
+        expected = (LAW_DRAWS * law / law.sum()).tolist()
+        p = chi_square_p(found, expected)
+        assert (p > ALARM) is sound, (times, p)
+
+
+@pytest.mark.parametrize(("sql", "level"), [("median(amount)", 0.5), ("quantile_cont(amount, 0.9)", 0.9)])
+def test_intervals_of_quantiles_of_smooth_data_hold_the_truth(sql: str, level: float) -> None:
+    """On a bell of 3,500 rows in 256 bins 98 % and more of the intervals hold the exact quantile: bins make them a little wide.
+
+    At such a true coverage fewer than 95 % of 1,000 are seen with probability below 1e-8; and they are not twice as wide as the
+    middle 95 % of the values that are drawn, but for a bin on either side.
+    """
+    rows = np.round(24 * np.exp(-(((np.arange(256) - 110) / 60) ** 2) / 2)).astype(np.int64)
+    true = int(np.searchsorted(np.cumsum(rows), level * rows.sum()))
+    found = _quantiles(sql, rows, 1_000)
+    assert np.mean([p.low <= true <= p.high for p in found]) > 0.95
+    drawn_width = np.diff(np.quantile([p.value for p in found], [0.025, 0.975]))[0]
+    assert np.mean([p.high - p.low for p in found]) < 2 * (drawn_width + 2)
