@@ -336,7 +336,7 @@ def assemble(plan: Plan, noisy: NoisyCells, loss: Loss, finish: Finish) -> Answe
     ends = _Ends(
         spread=_spread(plan, table, loss, finish) if plan.spread_sql else spread,
         noisy={row[0]: dict(zip((n for n, _ in table.columns), row, strict=True)) for row in table.rows},
-        picked={i: _picked(plan, values) for i, values in enumerate(noisy.values)},
+        picked=_picked(plan, noisy),
         sigma=sigma,
         halves={s.name: half_width(s, loss) for s in plan.statistics},
     )
@@ -353,46 +353,42 @@ def assemble(plan: Plan, noisy: NoisyCells, loss: Loss, finish: Finish) -> Answe
 
 def _noisy_table(plan: Plan, noisy: NoisyCells) -> SmallTable:
     """cell, the keys, the statistics, and of each quantile how far it may be off (as a standard deviation)."""
-    quantiles = [s for s in plan.statistics if s.order]
-    rows = [
-        (
-            i,
-            *key,
-            *(_published(n, s) for n, s in zip(values, plan.statistics, strict=True)),
-            *(_off(_picked(plan, values).get(s.name)) for s in quantiles),
-        )
-        for i, (key, values) in enumerate(zip(noisy.keys, noisy.values, strict=True))
-    ]
+    quantiles, picked = [s for s in plan.statistics if s.order], _picked(plan, noisy)
+    drawn = zip(*noisy.values, strict=True) if noisy.values else [()] * len(plan.statistics)
+    columns = [_published(s, values) for s, values in zip(plan.statistics, drawn, strict=True)]
+    columns += [[_off(picked[i].get(s.name)) for i in range(len(noisy.keys))] for s in quantiles]
+    rows = [(i, *key, *values) for i, (key, *values) in enumerate(zip(noisy.keys, *columns, strict=True))]
     types = [("cell", "BIGINT"), *((k.name, TYPES[k.kind]) for k in plan.keys)]
     types += [(s.name, s.type) for s in plan.statistics]
     types += [(s.order_scale, "DOUBLE") for s in quantiles]
     return SmallTable(columns=tuple(types), rows=rows)
 
 
-def _picked(plan: Plan, values: Sequence[Drawn]) -> dict[str, Interval]:
-    """The intervals of a cell's quantiles, by statistic."""
-    return {
-        s.name: (float(v.low * s.order.step), float(v.high * s.order.step))
-        for s, v in zip(plan.statistics, values, strict=True)
-        if isinstance(v, order.Picked) and s.order is not None
-    }
+def _picked(plan: Plan, noisy: NoisyCells) -> Mapping[object, Mapping[str, Interval]]:
+    """The intervals of quantiles, by cell and statistic."""
+    found: dict[object, dict[str, Interval]] = {}
+    for place, s in enumerate(plan.statistics):
+        for i, values in enumerate(noisy.values if s.order is not None else ()):
+            drawn, own = values[place], found.setdefault(i, {})
+            if isinstance(drawn, order.Picked) and s.order is not None:
+                own[s.name] = float(drawn.low * s.order.step), float(drawn.high * s.order.step)
+    return found
 
 
 def _off(interval: Interval | None) -> float | None:
     return None if interval is None else (interval[1] - interval[0]) / 2 / Z95
 
 
-def _published(drawn: Drawn, statistic: Statistic) -> int | float | date | None:
-    """What was drawn as a value: a noisy lattice integer to the nearest multiple of `round_to` (halves up)."""
-    step, up, wanted = statistic.round_to, statistic.up, statistic.order
-    if isinstance(drawn, order.Picked) and wanted:
-        if wanted.days:
-            return date.fromordinal(drawn.value)
-        drawn, step, up = drawn.value, wanted.step, 1
-    if not isinstance(drawn, int):
-        return None
-    whole = (drawn + up // 2) // up * step.numerator
-    return whole if step.denominator == 1 else whole / step.denominator
+def _published(statistic: Statistic, drawn: Sequence[Drawn]) -> list[int | float | date | None]:
+    """What was drawn as values: noisy lattice integers to the nearest multiple of `round_to` (halves up)."""
+    wanted = statistic.order
+    step, up = (statistic.round_to, statistic.up) if wanted is None else (wanted.step, 1)
+    numerator, denominator, half = step.numerator, step.denominator, up // 2
+    numbers = [d.value if isinstance(d, order.Picked) else d for d in drawn]
+    if wanted is not None and wanted.days:
+        return [None if n is None else date.fromordinal(n) for n in numbers]
+    whole = (None if n is None else (n + half) // up * numerator for n in numbers)
+    return list(whole) if denominator == 1 else [None if n is None else n / denominator for n in whole]
 
 
 def _spread(plan: Plan, noisy: SmallTable, loss: Loss, finish: Finish) -> dict[object, list[Interval | None]]:

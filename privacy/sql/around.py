@@ -247,12 +247,14 @@ class Around:
         self.core = self.core or found
         places = {t.sql: i for i, t in reversed(list(enumerate(found.terms)))}
         keys = [places.get(f"k{i}") for i in range(len(found.domains))]
+        quantiles = {s.name for s in found.plan.statistics if s.order is not None}  # each cell's has a ± of its own
         columns = []
         for i, (term, output) in enumerate(zip(found.terms, found.plan.outputs, strict=True)):
             shown = Term(sql=f"o{i}" if term.kind else "NULL", kind=term.kind)
             repeats = _repeats(found, keys.index(i)) if i in keys else None
+            statistic = None if output.statistic in quantiles else output.statistic
             columns.append(
-                Column(name=output.name, term=shown, fixed=output.is_key, statistic=output.statistic, repeats=repeats)
+                Column(name=output.name, term=shown, fixed=output.is_key, statistic=statistic, repeats=repeats)
             )
         unique = None if None in keys else frozenset(k for k in keys if k is not None)
         return Table(

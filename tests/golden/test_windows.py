@@ -19,6 +19,7 @@ from compute.engines.duckdb import DuckEngine
 from compute.ports import Limits
 from privacy.loss import price
 from privacy.mechanisms import NoisyCells, assemble
+from privacy.order import Picked
 from privacy.sql import Plan, compile_query
 from privacy.sql import compile as compiling
 from privacy.sql.shape import redrawn_cell
@@ -211,3 +212,27 @@ def test_many_rows_have_windows_but_no_intervals_of_them(rows: int, known: bool)
     assert all((row[3] is not None) is known for row in answer.intervals)
     assert all((row[2] is not None) is known for row in answer.intervals)
     assert all(row[1] is not None for row in answer.intervals), "a statistic has its interval by itself"
+
+
+def test_a_quantile_around_an_answer_keeps_its_own_uncertainty() -> None:
+    """Each cell's quantile has an interval of its own, in the answer and around it: not that of the noise of rows."""
+    answer = "SELECT dept, median(amount) AS m FROM visits GROUP BY dept"
+    around = f"SELECT dept, m FROM ({answer}) AS t ORDER BY dept"
+    loss = price(1.0, 1e-6, selects_keys=False)
+    widths = []
+    for sql in (answer, around):
+        plan = compile_query(sql, city.FACTS)
+        (statistic,) = (s for s in plan.statistics if s.order is not None)
+        keys = plan.grid()
+        middle = statistic.order.first + statistic.order.size // 2
+        reach = [10, 40, 20, 80, 30, 60][: len(keys)]
+        drawn = [Picked(value=middle, low=middle - r, high=middle + r) for r in reach]
+        values = [tuple(d if s is statistic else 9_000 for s in plan.statistics) for d in drawn]
+        noisy = NoisyCells(keys=keys, values=values, suppressed=0, threshold=None)
+        with DuckEngine().finishing(Limits()) as finish:
+            found = assemble(plan, noisy, loss, finish)
+        ends = {row[0]: interval[1] for row, interval in zip(found.rows, found.intervals, strict=True)}
+        widths.append({key: high - low for key, (low, high) in ends.items()})
+        own = {key[0]: 2 * r * float(statistic.order.step) for key, r in zip(keys, reach, strict=True)}
+        assert widths[-1] == pytest.approx(own, rel=0.25)
+    assert widths[0] == pytest.approx(own)
