@@ -22,6 +22,7 @@ from privacy.mechanisms import NoisyCells, assemble
 from privacy.order import Picked
 from privacy.sql import Plan, compile_query
 from privacy.sql import compile as compiling
+from privacy.sql.plan import SmallTable
 from privacy.sql.shape import redrawn_cell
 from tests.fakes import city
 
@@ -220,7 +221,8 @@ def test_a_quantile_around_an_answer_keeps_its_own_uncertainty() -> None:
     around = f"SELECT dept, m FROM ({answer}) AS t ORDER BY dept"
     loss = price(1.0, 1e-6, selects_keys=False)
     widths = []
-    for sql in (answer, around):
+    beside = f"SELECT dept, m FROM ({answer}) AS t JOIN events ON kind IS NOT NULL"
+    for sql in (answer, around, beside):
         plan = compile_query(sql, city.FACTS)
         (statistic,) = (s for s in plan.statistics if s.order is not None)
         keys = plan.grid()
@@ -229,8 +231,11 @@ def test_a_quantile_around_an_answer_keeps_its_own_uncertainty() -> None:
         drawn = [Picked(value=middle, low=middle - r, high=middle + r) for r in reach]
         values = [tuple(d if s is statistic else 9_000 for s in plan.statistics) for d in drawn]
         noisy = NoisyCells(keys=keys, values=values, suppressed=0, threshold=None)
+        table = {t.name: SmallTable(columns=t.columns, rows=[(0, *["x"] * (len(t.columns) - 1))]) for t in plan.public}
         with DuckEngine().finishing(Limits()) as finish:
-            found = assemble(plan, noisy, loss, finish)
+            found = assemble(
+                plan, noisy, loss, lambda text, given, tables=table, run=finish: run(text, {**tables, **given})
+            )
         ends = {row[0]: interval[1] for row, interval in zip(found.rows, found.intervals, strict=True)}
         widths.append({key: high - low for key, (low, high) in ends.items()})
         own = {key[0]: 2 * r * float(statistic.order.step) for key, r in zip(keys, reach, strict=True)}
