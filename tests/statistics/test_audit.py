@@ -360,7 +360,13 @@ def test_too_little_noise_is_caught(tmp_path: Path, question: Question) -> None:
     assert shown_by(question, sides_of(question, tmp_path, used), used) > EPSILON
 
 
-@pytest.mark.parametrize("question", [q for q in MATRIX if q.keys == "no keys"], ids=named)
+#: Counted once in one cell, a person cannot be longer than the bound.
+ONCE = ("persons", "persons who meet a condition")
+
+
+@pytest.mark.parametrize(
+    "question", [q for q in MATRIX if q.keys == "no keys" and q.aggregates[0] not in ONCE], ids=named
+)
 def test_a_person_who_is_not_clipped_is_caught(
     tmp_path: Path, question: Question, monkeypatch: pytest.MonkeyPatch
 ) -> None:

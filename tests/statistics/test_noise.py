@@ -207,7 +207,7 @@ def _covered(answer: Answer, truth: dict[Cell, Cell]) -> list[list[bool]]:
     return found
 
 
-@pytest.mark.parametrize(("question", "epsilon"), [(QUESTION, 2.0), (MOMENTS, 8.0), (DIFFERENT, 4.0)])
+@pytest.mark.parametrize(("question", "epsilon"), [(QUESTION, 2.0), (MOMENTS, 8.0), (DIFFERENT, 2.0)])
 def test_intervals_hold_the_truth_as_often_as_they_say(question: str, epsilon: float, tmp_path: Path) -> None:
     """6,000 draws of each column over twelve groups of some 800 rows: 93 % to 97 % of the intervals hold the exact value.
 
