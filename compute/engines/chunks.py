@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compute.engines import kernel
-from privacy.sql.bound import MAX_REACH, TOTAL
+from privacy.sql.bound import TOTAL
 from privacy.sql.plan import Statistic
 
 #: Room is taken in blocks of so many bytes.
@@ -188,11 +188,10 @@ class Totals:
 
 
 def farthest(statistics: Sequence[Statistic]) -> int:
-    """No unit adds more to a total: its vector is within what facts allow, and within the joint bound.
+    """No unit adds more to a total, whatever its rows are: the joint bound allows B_j·up_j / sqrt(a_j), and no more.
 
-    A chunk's units never fill 64 bits: where facts allow the most the lattice of the totals is not refined.
+    A chunk's units never fill 64 bits: B_j·up_j is at most `MAX_REACH` / 2 by facts, or little more than `FINE` where the lattice
+    was refined; 1/a_j is at most `MAX_STATISTICS`; and 2^43 · sqrt(40) times the units of a chunk is below 2^63.
     """
     whole = sum(s.share for s in statistics)
-    return max(
-        min(2 * MAX_REACH * s.up, math.isqrt(math.ceil(s.bound_squared * whole / s.share)) + 2) for s in statistics
-    )
+    return max(math.isqrt(math.ceil(s.bound_squared * whole / s.share)) + 2 for s in statistics)

@@ -49,13 +49,15 @@ class Warm:
     """Locked-down databases that stay open between questions: opening one costs more than many a question.
 
     A question gets a connection of its own, whose temporary tables nobody else sees and which is closed at its end. The
-    `most` databases used last stay open. A file that has changed, other limits or a forked process open anew.
+    `most` databases used last stay open. A file that has changed, or other limits, open anew; after a fork the parent's are left
+    alone, not closed.
     """
 
     def __init__(self, most: int = 2) -> None:
         self._most = most
         self._open: OrderedDict[str, tuple[object, duckdb.DuckDBPyConnection]] = OrderedDict()
-        self._turn = Lock()
+        self._turn, self._pid = Lock(), os.getpid()
+        self._left: list[object] = []
 
     @contextmanager
     def connection(self, database: str, limits: Limits, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -69,9 +71,12 @@ class Warm:
                 connection.close()
 
     def _base(self, database: str, limits: Limits, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        if self._pid != os.getpid():
+            self._left.append(self._open)
+            self._open, self._pid = OrderedDict(), os.getpid()
         known = self._open.pop(database, None)
         seen = Path(database).stat() if read_only else None
-        sign = (os.getpid(), limits, read_only, seen and (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns))
+        sign = (limits, read_only, seen and (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns))
         if known is not None and known[0] != sign:
             known[1].close()
             known = None

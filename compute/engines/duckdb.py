@@ -35,25 +35,27 @@ class DuckEngine:
         """Public rows for post-processing; see `compute.ports.Engine.public`."""
         if not plan.public:
             return {}
+        deadline, found = Deadline(limits.seconds), {}
         with self._versions.connection(str(version), limits, read_only=True) as connection:
             for table in plan.public:
                 for name in connection.get_table_names(table.sql):
                     described = connection.execute(f"DESCRIBE {quote_name(name)}").fetchall()
                     if "_uid" in (column for column, *_ in described):
                         raise Fault(private=f"the text of {table.name} reads {name}, a private table")
-            return {
-                t.name: SmallTable(columns=t.columns, rows=connection.execute(t.sql).fetchall()) for t in plan.public
-            }
+            for table in plan.public:
+                deadline.require()
+                found[table.name] = SmallTable(columns=table.columns, rows=connection.execute(table.sql).fetchall())
+        return found
 
     def beside(self, finish: Finish, version: Path, plan: Plan, limits: Limits) -> Finish:
         """One answer's post-processing; see `compute.ports.Engine.beside`."""
-        tables = self.public(version, plan, limits)
-        deadline: list[Deadline] = []
+        started: list[tuple[Deadline, Mapping[str, SmallTable]]] = []
 
         def answer(sql: str, given: Mapping[str, SmallTable]) -> list[Cell]:
-            if not deadline:
-                deadline.append(Deadline(limits.seconds))
-            deadline[0].require()
+            if not started:  # the time of public rows counts as well
+                started.append((Deadline(limits.seconds), self.public(version, plan, limits)))
+            deadline, tables = started[0]
+            deadline.require()
             return finish(sql, {**tables, **given})
 
         return answer

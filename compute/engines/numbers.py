@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ from privacy.sql.plan import Aggregate, Cell, Codes, Key, Plan
 MAX_CODES, MAX_FINE = 2**24, 2**22
 #: The digit of a number that belongs to no key: times any radix it is beyond all codes.
 BEYOND = 2**30
+#: Values are listed up to so many bytes.
+LISTED = 64 * 2**20
 BINNED = (Aggregate.QUANTILE, Aggregate.DISTINCT)
 
 Integers = NDArray[np.int64]
@@ -102,7 +105,8 @@ class Numbers:
 def numbers_of(connection: duckdb.DuckDBPyConnection, plan: Plan) -> Numbers | None:
     """The plan's numbers; None where a key, or a value that is counted, has none.
 
-    A text column of very many values is stored as text, without any; an empty table lists none.
+    A text column of very many values is stored as text, without any; an empty table lists none. What is made of the values may be
+    too long to be listed.
     """
     if not plan.coded_sql:
         return None
@@ -110,14 +114,31 @@ def numbers_of(connection: duckdb.DuckDBPyConnection, plan: Plan) -> Numbers | N
     try:
         connection.sql(plan.coded_sql)
         keys = [_digits(connection, key, codes) for key, codes in zip(plan.keys, plan.codes[:width], strict=True)]
-        return Numbers(keys, [len(connection.sql(c.lookup).to_arrow_table()) for c in plan.codes[width:]])
-    except duckdb.BinderException:  # before any row is read
+        return Numbers(keys, [len(_listed(connection, c.lookup)) for c in plan.codes[width:]])
+    except (duckdb.BinderException, TooLong):  # before any row is read
         return None
 
 
+class TooLong(Exception):
+    """The values of a key take more memory than a list of them is worth."""
+
+
+def _listed(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Any]:
+    """The values that a query lists; their texts are the asker's making, and the memory is ours."""
+    found: list[Any] = []
+    size = 0
+    with closing(connection.sql(sql).to_arrow_reader()) as reader:
+        for record in reader:
+            size += record.nbytes
+            if size > LISTED:
+                raise TooLong
+            found += record.column(0).to_pylist()
+    return found
+
+
 def _digits(connection: duckdb.DuckDBPyConnection, key: Key, codes: Codes) -> Digits:
-    listed = codes.values or connection.sql(codes.lookup).to_arrow_table().column(0).to_pylist()
-    seen = comparable([*listed, *([None] if codes.values else [])], key.kind)
+    listed = _listed(connection, codes.lookup) if codes.lookup else [*codes.values, None]
+    seen = comparable(listed, key.kind)
     numbers = len(seen) if codes.nullable else len(seen) - 1
     values = list(dict.fromkeys(seen[:numbers])) if key.domain is None else list(key.domain)
     place = {v: i for i, v in enumerate(comparable(values, key.kind))}

@@ -88,6 +88,18 @@ def selected(select: exp.Select, names: Names) -> Derived:
     return _distinct(select, body) if select.args.get("distinct") else body
 
 
+def names_behind(node: exp.Expr, most: int) -> list[str]:
+    """The names of columns behind an alias, in brackets: `AS t(a, b)`; at most as many as there are columns."""
+    alias = node.args.get("alias")
+    if alias is None:
+        return []
+    require_arguments(alias, "this", "columns")
+    names = [n.name for n in alias.args.get("columns") or []]
+    if len(names) > most:
+        raise refuse(Text(f"more names than columns behind {node.alias}", f"{node.alias} 后的列名多于列数"), node)
+    return names
+
+
 def require_no_aggregate(where: exp.Expr) -> None:
     """Refuse aggregates of these rows in WHERE; those in a subquery there are its own."""
     found = aggregate_in(where)

@@ -24,7 +24,7 @@ from privacy.sql.joins import conjuncts, require_joins
 from privacy.sql.membership import Beside
 from privacy.sql.parse import refuse, require_arguments, where_of
 from privacy.sql.problems import AmbiguousColumn, JoinNeedsCondition, TooManyParts, UnknownColumn
-from privacy.sql.selects import require_no_aggregate
+from privacy.sql.selects import names_behind, require_no_aggregate
 from privacy.sql.shape import MAX_OUTPUTS
 from privacy.sql.terms import Term
 
@@ -92,15 +92,9 @@ def require_small(table: Table) -> Table:
 
 def renamed(table: Table, node: exp.Expr) -> Table:
     """The names that stand behind an alias, in brackets."""
-    alias = node.args.get("alias")
-    if alias is None:
-        return table
-    require_arguments(alias, "this", "columns")
-    names = alias.args.get("columns") or []
-    if len(names) > len(table.columns):
-        raise refuse(Text(f"more names than columns behind {node.alias}", f"{node.alias} 后的列名多于列数"), node)
-    columns = [replace(c, name=n.name) for c, n in zip(table.columns, names, strict=False)]
-    return replace(table, columns=(*columns, *table.columns[len(columns) :]))
+    names = names_behind(node, len(table.columns))
+    columns = [replace(c, name=name) for c, name in zip(table.columns, names, strict=False)]
+    return replace(table, columns=(*columns, *table.columns[len(names) :]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -36,7 +36,7 @@ from privacy.sql.layers import numbered
 from privacy.sql.parse import refuse, require_arguments, where_of
 from privacy.sql.problems import NoPrivateTable, SqlRefused, TooManyParts, UnknownTable
 from privacy.sql.resolve import Derived, Relation, RowScope, Source, stored
-from privacy.sql.selects import selected, union
+from privacy.sql.selects import names_behind, selected, union
 
 MAX_LEVELS = 20
 #: Compiled subqueries together, in characters: a WITH that is used twice is written twice.
@@ -203,15 +203,9 @@ def resolve_from(select: exp.Select, facts: DatasetFacts, names: Names | None = 
 
 def _renamed(derived: Derived, node: exp.Expr) -> Derived:
     """The names that stand behind an alias, in brackets."""
-    alias = node.args.get("alias")
-    if alias is None:
-        return derived
-    require_arguments(alias, "this", "columns")
-    names = alias.args.get("columns") or []
-    if len(names) > len(derived.columns):
-        raise refuse(Text(f"more names than columns behind {node.alias}", f"{node.alias} 后的列名多于列数"), node)
-    columns = [replace(c, name=n.name) for c, n in zip(derived.columns, names, strict=False)]
-    return replace(derived, columns=(*columns, *derived.columns[len(columns) :]))
+    names = names_behind(node, len(derived.columns))
+    columns = [replace(c, name=name) for c, name in zip(derived.columns, names, strict=False)]
+    return replace(derived, columns=(*columns, *derived.columns[len(names) :]))
 
 
 def _limited(sources: list[Source], where: list[exp.Expr]) -> list[Source]:

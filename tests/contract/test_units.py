@@ -49,6 +49,7 @@ QUESTIONS = {
     "private words": "SELECT CASE WHEN stock % 7 = 0 THEN code ELSE 'none' END AS k, count(*) FROM visits GROUP BY k",
     "years": "SELECT strftime(day, '%Y-%m') AS m, sum(stock) FROM visits GROUP BY m",
     "fractions": "SELECT fee / 2 AS half, count(*) FROM visits GROUP BY half",
+    "nothing as a key": "SELECT city, NULL AS x, count(*), sum(stock) FROM visits GROUP BY city, x",
     "far numbers": "SELECT wide, count(*) FROM visits GROUP BY wide",
     "private scores": "SELECT score, count(*) FROM visits GROUP BY score",
 }
@@ -260,6 +261,17 @@ def test_rows_too_many_to_keep_are_read_again(version: Path, monkeypatch: pytest
             assert [t.tolist() for t in ours.totals(plan.measured, plan.grid())] == [
                 t.tolist() for t in reference.totals(plan.measured, plan.grid())
             ]
+
+
+@pytest.mark.parametrize("name", ["private texts", "private parts", "truncated days"])
+def test_values_too_long_to_list_go_by_the_reference(version: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an asker makes of each value may be a thousand times as long: a list of it would fill the memory."""
+    monkeypatch.setattr(numbers, "LISTED", 10)
+    plan = plan_of(name)
+    with both(version, plan) as (ours, reference):
+        assert isinstance(ours, SqlUnits)
+        cells = cells_of(plan, reference)
+        assert sorted(map(tuple, ours.lengths(cells))) == sorted(map(tuple, reference.lengths(cells)))
 
 
 def test_more_codes_than_memory_is_worth_go_by_the_reference(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:

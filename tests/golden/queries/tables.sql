@@ -232,3 +232,4 @@ SELECT min(day), max(day), quantile_disc(day, 0.25) FROM visits
 SELECT dept, max(day) FILTER (WHERE urgent), date_diff('day', min(day), max(day)) FROM visits GROUP BY dept
 SELECT min(date_trunc('month', day)), max(day + 3), min(day) + INTERVAL 1 MONTH FROM visits
 SELECT dept, rank() OVER (ORDER BY quantile_disc(amount, 0.462) DESC) AS r, max(age) - lag(max(age)) OVER (ORDER BY dept) AS d FROM visits GROUP BY dept
+SELECT NULL AS nothing, count(*) FROM visits GROUP BY nothing
