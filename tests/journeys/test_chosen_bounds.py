@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, PrivacyUnit, TableFacts
 from sandbox.api import question_shapes
 from sandbox.journeys.accuracy import AccuracyUnpredictable
 from sandbox.journeys.ask import preview
 from sandbox.journeys.offer import Wish
 from sandbox.journeys.released import Released
-from tests.fakes.asking import DATASET, Holding, open_scene
+from tests.fakes.asking import DATASET
+from tests.fakes.logs import opened
 
-LOGS = TableFacts(
-    name="logs",
-    unit=PrivacyUnit(column="person", stands_for="person", space="resident-id"),
-    max_rows=5_000,
-    columns=(
-        ColumnFacts(name="person", kind=Kind.TEXT),
-        ColumnFacts(name="place", kind=Kind.TEXT, keys=Keys.PUBLIC, domain=("a", "b")),
-        ColumnFacts(name="spent", kind=Kind.NUMBER, lower=Decimal(0), upper=Decimal(10_000), step=Decimal("0.01")),
-    ),
-)
 CHOSEN = "SELECT place, COUNT(*) AS n, SUM(spent) AS total FROM logs GROUP BY place"
 
 
 def test_a_question_chooses_its_bounds_where_facts_say_little(tmp_path: Path) -> None:
     """5,000 rows are allowed and five are usual: the preview says why ± is open, and the answer which bounds were used."""
-    file = tmp_path / "logs.csv"
-    rows = (f"p{i},{'ab'[i % 2]},{(i * 7 + k) % 90}.5\n" for i in range(2_000) for k in range(5))
-    file.write_text("person,place,spent\n" + "".join(rows), encoding="utf-8")
-    scene = open_scene(tmp_path, holding=Holding(DatasetFacts(name=DATASET, tables=(LOGS,)), {"logs": file}))
+    rows = ((f"p{i}", "ab"[i % 2], (i * 7 + k) % 90 + 0.5) for i in range(2_000) for k in range(5))
+    scene = opened(tmp_path, rows, max_rows=5_000, upper=10_000, step="0.01")
     seen = preview(scene.house, scene.li, project="flow", dataset=DATASET, sql=CHOSEN, epsilon=1.0)
     told = {lang: question_shapes.preview(seen, lang) for lang in ("en", "zh-CN")}
     assert all(c.plus_minus is None and c.noise is None for t in told.values() for c in t.columns)

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, PrivacyUnit, TableFacts
 from sandbox.api import question_shapes
 from sandbox.journeys.accuracy import AccuracyUnpredictable
 from sandbox.journeys.ask import preview
 from sandbox.journeys.offer import Wish
 from sandbox.journeys.released import Released
-from tests.fakes.asking import DATASET, Holding, open_scene
+from tests.fakes.asking import DATASET
+from tests.fakes.logs import opened
 
-LOGS = TableFacts(
-    name="logs",
-    unit=PrivacyUnit(column="person", stands_for="person", space="resident-id"),
-    max_rows=3,
-    columns=(
-        ColumnFacts(name="person", kind=Kind.TEXT),
-        ColumnFacts(name="place", kind=Kind.TEXT, keys=Keys.PUBLIC, domain=("a", "b")),
-        ColumnFacts(name="spent", kind=Kind.NUMBER, lower=Decimal(0), upper=Decimal(100), step=Decimal("0.1")),
-    ),
-)
 ASKED = "SELECT place, MAX(spent) AS most, MEDIAN(spent) AS middle, COUNT(DISTINCT spent) AS prices FROM logs GROUP BY place"
 
 
 def test_a_maximum_is_called_a_private_quantile_with_so_many_rows_beyond(tmp_path: Path) -> None:
-    file = tmp_path / "logs.csv"
-    rows = (f"p{i},{'ab'[i % 2]},{i % 90}.5\n" for i in range(4_000))
-    file.write_text("person,place,spent\n" + "".join(rows), encoding="utf-8")
-    scene = open_scene(tmp_path, holding=Holding(DatasetFacts(name=DATASET, tables=(LOGS,)), {"logs": file}))
+    rows = ((f"p{i}", "ab"[i % 2], i % 90 + 0.5) for i in range(4_000))
+    scene = opened(tmp_path, rows, max_rows=3, upper=100, step="0.1")
     seen = preview(scene.house, scene.li, project="flow", dataset=DATASET, sql=ASKED, epsilon=1.0)
     told = {lang: question_shapes.preview(seen, lang) for lang in ("en", "zh-CN")}
     [note] = [n for n in told["en"].notes if "MAX(spent)" in n]
@@ -65,10 +51,7 @@ def test_a_maximum_is_called_a_private_quantile_with_so_many_rows_beyond(tmp_pat
 
 
 def test_how_many_rows_lie_beyond_is_open_while_bounds_are(tmp_path: Path) -> None:
-    file = tmp_path / "logs.csv"
-    file.write_text("person,place,spent\n" + "".join(f"p{i},a,1.5\n" for i in range(50)), encoding="utf-8")
-    facts = DatasetFacts(name=DATASET, tables=(replace(LOGS, max_rows=1_000),))
-    scene = open_scene(tmp_path, holding=Holding(facts, {"logs": file}))
+    scene = opened(tmp_path, ((f"p{i}", "a", 1.5) for i in range(50)), max_rows=1_000, upper=100, step="0.1")
     seen = preview(scene.house, scene.li, project="flow", dataset=DATASET, sql=ASKED, epsilon=1.0)
     for lang, words in (("en", "the answer tells how many"), ("zh-CN", "行数将随结果给出")):
         assert any("MAX(spent)" in n and words in n for n in question_shapes.preview(seen, lang).notes)
