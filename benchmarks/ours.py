@@ -94,12 +94,13 @@ def ask(engine: DuckEngine, sql: str, facts: DatasetFacts, version: Path, limits
     """From text to answer, with the seconds of the exact part and of the whole; a worker has one engine, too."""
     began = time.perf_counter()
     plan = compile_query(sql, facts)
-    loss = price(EPSILON, DELTA, selects_keys=plan.selects_keys)
+    loss = price(EPSILON, DELTA, selects_keys=plan.selections > 0)
     compiled = time.perf_counter()
-    with engine.units(version, plan, limits) as units:
-        opened, clocked = time.perf_counter() - compiled, _Clocked(units)
+    with engine.units(version, limits) as units:
+        clocked = _Clocked(units(plan))
+        opened = time.perf_counter() - compiled
         with engine.finishing(limits) as finish:
-            answer = release(plan, clocked, loss, engine.beside(finish, version, plan, limits))
+            answer = release(plan, lambda _: clocked, loss, engine.beside(finish, version, plan, limits))
     return Run(rows=answer.rows, whole=time.perf_counter() - began, exact=opened + clocked.seconds)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from privacy.facts import DatasetFacts
-from privacy.sql.plan import Finish, Plan, SmallTable, Units
+from privacy.sql.plan import Finish, Opened, Plan, SmallTable
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total); total is 0 when unknown. Raising from it stops the work."""
@@ -80,9 +80,10 @@ class Ingest(Protocol):
 class Engine(Protocol):
     """Answers plans on a dataset version. No call sees anything of another, whatever an adapter keeps open between them."""
 
-    def units(self, version: Path, plan: Plan, limits: Limits) -> AbstractContextManager[Units]:
-        """The plan's rows on the version file, read-only, as the mechanisms ask for them (`privacy.sql.plan.Units`).
+    def units(self, version: Path, limits: Limits) -> AbstractContextManager[Opened]:
+        """Rows of the version file, read-only, as the mechanisms ask for them (`privacy.sql.plan.Units`).
 
+        Whatever groupings are asked for, from the opening on all of it has the limit's seconds.
         What they return is confidential: it must never be stored, logged or returned to an asker. Whatever fails is a `Fault`
         with the reason in `private`: an asker cannot tell one failure from another (law 5).
         """

@@ -8,12 +8,12 @@ Efron & Tibshirani 1993, section 6.5). Only noisy values and public rows are rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from privacy.sql.bound import MAX_CELLS
-from privacy.sql.plan import Finish, Plan, SmallTable
+from privacy.sql.plan import Finish, Plan, SmallTable, place_name
 
 Interval = tuple[float, float]
 
@@ -25,26 +25,30 @@ MAX_REDRAWN = 4_000_000
 
 
 def redrawn(
-    plan: Plan, cells: SmallTable, sigma: Mapping[str, float], finish: Finish
+    plan: Plan, cells: Sequence[SmallTable], sigma: Sequence[Mapping[str, float]], finish: Finish
 ) -> dict[object, list[Interval | None]]:
     """By the name of a row, the middle 95 % of each derived column; None where it is not known.
 
     A column has no interval in a row that fewer than half of the draws have. Where the question is too large for `MIN_DRAWS`
-    draws, nothing has one. `sigma` is the noise of each statistic in its own unit.
+    draws, nothing has one. `cells` and `sigma` are those of each grouping, the latter as the noise of each
+    statistic in its own unit.
     """
-    draws = _draws(plan, len(cells.rows))
-    scales = SmallTable(columns=tuple((n, "DOUBLE") for n in sigma), rows=[tuple(sigma.values())])
+    draws = _draws(plan, sum(len(c.rows) for c in cells))
+    given = {place_name("cells", i): table for i, table in enumerate(cells)}
+    for i, noise in enumerate(sigma):
+        columns = tuple((n, "DOUBLE") for n in noise)
+        given[place_name("scales", i)] = SmallTable(columns=columns, rows=[tuple(noise.values())])
     seen: dict[object, list[tuple[object, ...]]] = {}
     for draw in range(draws):
         turn = SmallTable(columns=(("draw", "BIGINT"),), rows=[(draw,)])
-        for name, *values in finish(plan.redraw_sql, {"cells": cells, "scales": scales, "turn": turn}):
+        for name, *values in finish(plan.redraw_sql, {**given, "turn": turn}):
             seen.setdefault(name, []).append(tuple(values))
     return {name: [_middle(column, draws) for column in zip(*rows, strict=True)] for name, rows in seen.items()}
 
 
 def _draws(plan: Plan, cells: int) -> int:
     """As many draws as there is room for. Of private keys there may be far fewer than a plan has to reckon with."""
-    most = plan.cells if plan.cells is not None else MAX_CELLS
+    most = sum(g.cells if g.cells is not None else MAX_CELLS for g in plan.groupings)
     rows = max(1, plan.around_rows * min(cells, most) // most)
     room = MAX_REDRAWN // rows
     return min(MAX_DRAWS, room) if room >= MIN_DRAWS else 0

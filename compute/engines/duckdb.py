@@ -16,7 +16,7 @@ from compute.engines.units import units_of
 from compute.ports import Limits
 from privacy.errors import Fault
 from privacy.sql.expressions import quote_name
-from privacy.sql.plan import Cell, Finish, Plan, SmallTable, Units
+from privacy.sql.plan import Cell, Finish, Opened, Plan, SmallTable
 
 
 class DuckEngine:
@@ -26,10 +26,11 @@ class DuckEngine:
         self._versions, self._memory = Warm(), Warm(1)
 
     @contextmanager
-    def units(self, version: Path, plan: Plan, limits: Limits) -> Iterator[Units]:
-        """The plan's rows, read-only on the version file; see `compute.ports.Engine.units`."""
+    def units(self, version: Path, limits: Limits) -> Iterator[Opened]:
+        """Rows, read-only on the version file; see `compute.ports.Engine.units`."""
+        deadline = Deadline(limits.seconds)
         with self._versions.connection(str(version), limits, read_only=True) as connection:
-            yield units_of(connection, plan, limits)
+            yield lambda grouping: units_of(connection, grouping, deadline, limits.threads)
 
     def public(self, version: Path, plan: Plan, limits: Limits) -> Mapping[str, SmallTable]:
         """Public rows for post-processing; see `compute.ports.Engine.public`."""

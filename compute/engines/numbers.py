@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.facts import Kind
-from privacy.sql.plan import Aggregate, Cell, Codes, Key, Plan
+from privacy.sql.plan import Aggregate, Cell, Codes, Grouping, Key
 
 #: Codes beyond this would need more memory for empty cells than rows take; and so would codes times bins.
 MAX_CODES, MAX_FINE = 2**24, 2**22
@@ -59,7 +59,7 @@ class Digits:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """The plan's keys as digits, and how many values each DISTINCT may count."""
+    """A grouping's keys as digits, and how many values each DISTINCT may count."""
 
     keys: Sequence[Digits]
     values: Sequence[int]
@@ -69,14 +69,16 @@ class Numbers:
         """How many codes the digits of the keys make: in mixed radix, the last key's fastest."""
         return math.prod(len(key.values) for key in self.keys)
 
-    def bins(self, plan: Plan) -> list[int]:
+    def bins(self, grouping: Grouping) -> list[int]:
         """The bins of each binned statistic."""
         counted = iter(self.values)
-        return [s.order.bins if s.order is not None else next(counted) for s in plan.measured if s.aggregate in BINNED]
+        return [
+            s.order.bins if s.order is not None else next(counted) for s in grouping.measured if s.aggregate in BINNED
+        ]
 
-    def are_few(self, plan: Plan) -> bool:
+    def are_few(self, grouping: Grouping) -> bool:
         """Whether there is room for an array of all codes, and of all bins."""
-        return self.codes <= MAX_CODES and all(self.codes * bins <= MAX_FINE for bins in self.bins(plan))
+        return self.codes <= MAX_CODES and all(self.codes * bins <= MAX_FINE for bins in self.bins(grouping))
 
     def cells(self, codes: Integers) -> tuple[list[Cell], Integers]:
         """The cells of these codes in the order of the keys (NULL last), and the codes in that order."""
@@ -102,19 +104,21 @@ class Numbers:
         return codes
 
 
-def numbers_of(connection: duckdb.DuckDBPyConnection, plan: Plan) -> Numbers | None:
-    """The plan's numbers; None where a key, or a value that is counted, has none.
+def numbers_of(connection: duckdb.DuckDBPyConnection, grouping: Grouping) -> Numbers | None:
+    """The grouping's numbers; None where a key, or a value that is counted, has none.
 
     A text column of very many values is stored as text, without any; an empty table lists none. What is made of the values may be
     too long to be listed.
     """
-    if not plan.coded_sql:
+    if not grouping.coded_sql:
         return None
-    width = len(plan.keys)
+    width = len(grouping.keys)
     try:
-        connection.sql(plan.coded_sql)
-        keys = [_digits(connection, key, codes) for key, codes in zip(plan.keys, plan.codes[:width], strict=True)]
-        return Numbers(keys, [len(_listed(connection, c.lookup)) for c in plan.codes[width:]])
+        connection.sql(grouping.coded_sql)
+        keys = [
+            _digits(connection, key, codes) for key, codes in zip(grouping.keys, grouping.codes[:width], strict=True)
+        ]
+        return Numbers(keys, [len(_listed(connection, c.lookup)) for c in grouping.codes[width:]])
     except (duckdb.BinderException, TooLong):  # before any row is read
         return None
 

@@ -28,7 +28,7 @@ from compute.engines.connection import Deadline
 from compute.engines.numbers import BINNED, Numbers
 from privacy.sql import reference
 from privacy.sql.bound import TOTAL, WEIGHT_ONE
-from privacy.sql.plan import Aggregate, Cell, Plan, Statistic
+from privacy.sql.plan import Aggregate, Cell, Grouping, Statistic
 
 #: Rows a batch: its arrays stay in the processor's cache. A chunk has no more units than that, and one.
 BATCH = 122_880
@@ -47,18 +47,23 @@ class StreamedUnits:
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
-        plan: Plan,
+        grouping: Grouping,
         numbers: Numbers,
         deadline: Deadline,
         threads: int,
     ) -> None:
-        self._connection, self._plan, self._deadline, self._threads = connection, plan, deadline, max(1, threads)
+        self._connection, self._grouping, self._deadline, self._threads = (
+            connection,
+            grouping,
+            deadline,
+            max(1, threads),
+        )
         self._numbers, self._keys = numbers, numbers.keys
-        self._codes, self._bins = numbers.codes, numbers.bins(plan)
-        self._named = [s.value for s in plan.measured if s.value]
+        self._codes, self._bins = numbers.codes, numbers.bins(grouping)
+        self._named = [s.value for s in grouping.measured if s.value]
         # Vectors: the count of rows is the first, and is that of every statistic that counts rows.
-        self._own = [s for s in plan.measured if s.aggregate is Aggregate.UNITS or s.value]
-        self._which = {s.name: 1 + self._own.index(s) if s in self._own else 0 for s in plan.measured}
+        self._own = [s for s in grouping.measured if s.aggregate is Aggregate.UNITS or s.value]
+        self._which = {s.name: 1 + self._own.index(s) if s in self._own else 0 for s in grouping.measured}
         self._binned = [s for s in self._own if s.aggregate in BINNED]
         self._fine = {s.name: at for at, s in enumerate(self._binned)}
         self._lanes: SimpleQueue[Lane] = SimpleQueue()
@@ -71,7 +76,7 @@ class StreamedUnits:
     def weights(self) -> tuple[Sequence[Cell], NDArray[np.int64]]:
         """Private keys with weight, by key."""
         totals = [np.zeros(self._codes + 1, np.int64) for _ in range(self._threads)]
-        most, one = self._plan.max_keys, float(WEIGHT_ONE)
+        most, one = self._grouping.max_keys, float(WEIGHT_ONE)
 
         def weigh(chunk: Chunk, lane: int) -> None:
             kernel.weigh(chunk.owner, chunk.cell, most, one, np.zeros(chunk.units, np.int64), totals[lane])
@@ -83,7 +88,7 @@ class StreamedUnits:
 
     def lengths(self, cells: Sequence[Cell]) -> NDArray[np.float64]:
         """Squared lengths, one row a unit."""
-        which = [0, *(self._which[s.name] for s in self._plan.measured)]
+        which = [0, *(self._which[s.name] for s in self._grouping.measured)]
 
         def squares(chunk: Chunk, _: int) -> NDArray[np.float64]:
             found = np.zeros((len(which), chunk.units))
@@ -139,7 +144,7 @@ class StreamedUnits:
         """The work's results for all chunks of the rows in `cells` (None: all rows), in their order; threads are numbered."""
         known = self._aim_at(cells)
         fresh = known is None or self._kept_for is not cells
-        keeping, size = bool(self._plan.length_share or self._plan.selects_keys), 0
+        keeping, size = bool(self._grouping.length_share or self._grouping.selects_keys), 0
         kept: list[Chunk] = []
 
         def one(source: Any) -> tuple[Chunk, Found]:
@@ -287,7 +292,7 @@ class StreamedUnits:
     def _places(self, cells: Sequence[Cell]) -> kernel.Int32s:
         """Each code's place among `cells`; len(cells) for codes that do not count."""
         index = np.full(self._codes + 1, len(cells), np.int32)
-        if not self._plan.selects_keys:  # digits follow the public values, and codes the grid
+        if not self._grouping.selects_keys:  # digits follow the public values, and codes the grid
             index[: self._codes] = np.arange(self._codes)
             return index
         codes = self._numbers.codes_of(cells)
@@ -300,7 +305,7 @@ class StreamedUnits:
         numbers = [
             f"c{i}" if key.missing is None else f"coalesce(c{i}, {key.missing})" for i, key in enumerate(self._keys)
         ]
-        return f"SELECT {', '.join(['unit', *numbers, *self._named])} FROM ({self._plan.coded_sql})"
+        return f"SELECT {', '.join(['unit', *numbers, *self._named])} FROM ({self._grouping.coded_sql})"
 
     def _code(self, part: Part, lane: Lane) -> NDArray[Any]:
         """The code of each row: the digits of its keys in mixed radix, the last key's fastest."""

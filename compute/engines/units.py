@@ -1,8 +1,8 @@
 """The rows of one question, unit by unit: `privacy.sql.plan.Units` on a DuckDB connection.
 
-Owns the choice between the two ways from a plan's text to exact vectors, and one of them: `SqlUnits` runs the reference text as
-it stands; `compute.engines.streamed` is the quick one, for keys that have numbers and rows that come in unit order. Both give the
-same integers (`tests/contract/test_units.py`), and which one ran is nobody's business but the operator's.
+Owns the choice between the two ways from a grouping's text to exact vectors, and one of them: `SqlUnits` runs the reference
+text as it stands; `compute.engines.streamed` is the quick one, for keys that have numbers and rows that come in unit order. Both
+give the same integers (`tests/contract/test_units.py`), and which one ran is nobody's business but the operator's.
 """
 
 from __future__ import annotations
@@ -18,22 +18,20 @@ from compute.engines.chunks import Unstreamable
 from compute.engines.connection import Deadline, load
 from compute.engines.numbers import comparable, numbers_of
 from compute.engines.streamed import StreamedUnits
-from compute.ports import Limits
 from privacy.facts import Kind
 from privacy.sql import reference
-from privacy.sql.plan import TYPES, Aggregate, Cell, Plan, SmallTable, Statistic, Units
+from privacy.sql.plan import TYPES, Aggregate, Cell, Grouping, SmallTable, Statistic, Units
 
 Found = TypeVar("Found")
 
 
-def units_of(connection: duckdb.DuckDBPyConnection, plan: Plan, limits: Limits) -> Units:
-    """The rows of the plan: streamed when they can be, by the reference text otherwise."""
-    deadline = Deadline(limits.seconds)
-    sql = SqlUnits(connection, plan, deadline)
-    numbers = numbers_of(connection, plan)
-    if numbers is None or not numbers.are_few(plan):
+def units_of(connection: duckdb.DuckDBPyConnection, grouping: Grouping, deadline: Deadline, threads: int) -> Units:
+    """The rows of a grouping: streamed when they can be, by the reference text otherwise."""
+    sql = SqlUnits(connection, grouping, deadline)
+    numbers = numbers_of(connection, grouping)
+    if numbers is None or not numbers.are_few(grouping):
         return sql
-    return _Careful(StreamedUnits(connection, plan, numbers, deadline, limits.threads), sql)
+    return _Careful(StreamedUnits(connection, grouping, numbers, deadline, threads), sql)
 
 
 class _Careful:
@@ -69,18 +67,18 @@ class _Careful:
 class SqlUnits:
     """`Units` by the texts of `privacy.sql.reference`."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, plan: Plan, deadline: Deadline) -> None:
-        self._connection, self._plan, self._deadline = connection, plan, deadline
+    def __init__(self, connection: duckdb.DuckDBPyConnection, grouping: Grouping, deadline: Deadline) -> None:
+        self._connection, self._grouping, self._deadline = connection, grouping, deadline
 
     def weights(self) -> tuple[Sequence[Cell], NDArray[np.int64]]:
         """Private keys with weight, by key."""
-        rows = self._run(reference.weights_sql(self._plan)).fetchall()
+        rows = self._run(reference.weights_sql(self._grouping)).fetchall()
         return [row[:-1] for row in rows], np.array([row[-1] for row in rows], np.int64)
 
     def lengths(self, cells: Sequence[Cell]) -> NDArray[np.float64]:
         """Squared lengths, one row a unit."""
         self._show(cells)
-        found = self._run(reference.lengths_sql(self._plan)).fetchnumpy()
+        found = self._run(reference.lengths_sql(self._grouping)).fetchnumpy()
         columns = [np.asarray(found[name], np.float64) for name in list(found)[1:]]
         return np.stack(columns, axis=1)
 
@@ -90,7 +88,7 @@ class SqlUnits:
         counted = [s for s in statistics if s.aggregate not in (Aggregate.QUANTILE, Aggregate.DISTINCT)]
         totals = np.zeros((len(cells), len(counted)), np.int64)
         for at, values in (
-            self._located(reference.totals_sql(self._plan, statistics, counted), cells) if counted else ()
+            self._located(reference.totals_sql(self._grouping, statistics, counted), cells) if counted else ()
         ):
             totals[at] = values
         found = dict(zip((s.name for s in counted), np.ascontiguousarray(totals.T), strict=True))
@@ -100,11 +98,11 @@ class SqlUnits:
         """The bins of a quantile, or the number of different values, of each cell."""
         if s.order is None:
             totals = np.zeros(len(cells), np.int64)
-            for at, (total,) in self._located(reference.distinct_sql(self._plan, statistics, s), cells):
+            for at, (total,) in self._located(reference.distinct_sql(self._grouping, statistics, s), cells):
                 totals[at] = total
             return totals
         bins = np.zeros((len(cells), s.order.bins), np.int64)
-        for at, (place, total) in self._located(reference.bins_sql(self._plan, statistics, s), cells):
+        for at, (place, total) in self._located(reference.bins_sql(self._grouping, statistics, s), cells):
             bins[at, place] = total
         return bins
 
@@ -122,17 +120,17 @@ class SqlUnits:
 
     def _places(self, cells: Sequence[Cell]) -> Callable[[Cell], tuple[int | None, int]]:
         """Where a row of totals belongs, and how many of its columns are keys."""
-        if self._plan.selects_keys:
+        if self._grouping.selects_keys:
             return lambda row: (int(str(row[0])), 1)
-        kinds, width = [k.kind for k in self._plan.keys], len(self._plan.keys)
+        kinds, width = [k.kind for k in self._grouping.keys], len(self._grouping.keys)
         known = {_comparable(cell, kinds): i for i, cell in enumerate(cells)}
         return lambda row: (known.get(_comparable(row[:width], kinds)), width)
 
     def _show(self, cells: Sequence[Cell]) -> None:
         """The table of private keys that count."""
-        if not self._plan.selects_keys:
+        if not self._grouping.selects_keys:
             return
-        columns = (("cell", "BIGINT"), *((k.name, TYPES[k.kind]) for k in self._plan.keys))
+        columns = (("cell", "BIGINT"), *((k.name, TYPES[k.kind]) for k in self._grouping.keys))
         rows = [(i, *cell) for i, cell in enumerate(cells)]
         load(self._connection, reference.SHOWN, SmallTable(columns=columns, rows=rows))
 

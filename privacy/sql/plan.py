@@ -13,15 +13,16 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privacy.facts import Kind, Value
+from privacy.loss import Loss
 
 
 class Aggregate(StrEnum):
@@ -165,13 +166,15 @@ class Average:
 class Output:
     """One column of the answer.
 
-    `statistic` is set when the column is exactly one statistic's noisy value, `average` when it is exactly one AVG.
+    `statistic` is set when the column is exactly one statistic's noisy value, of the grouping at the place `grouping`; `average`
+    when it is exactly one AVG.
     """
 
     name: str
     kind: Kind
     is_key: bool
     statistic: str | None = None
+    grouping: int = 0
     average: Average | None = None
 
     @property
@@ -229,51 +232,36 @@ class Codes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """An accepted question. `digest()` names it; equal questions on equal facts have equal digests.
+class Grouping:
+    """Rows of units, grouped by keys: what becomes one table of noisy cells, and its part of the price.
 
     `rows_sql` runs on a dataset version and yields unit, k0…, v0…: one row for each row of the tracked relation. `coded_sql`
     yields the same as unit, c0…, v0…: numbers in place of the keys, and of the values that a DISTINCT counts (`codes`, of the
-    former and then of the latter). No value is 0, for QUANTILE and DISTINCT -1. It is "" when something has no numbers.
-    `finish_sql` runs on a table `noisy` of cell, k0…, s0… and yields cell, then the outputs in order. `spread_sql` also reads
-    `normals` (standard normal draws) and `scales` and yields cell, then the two ends of every derived column's interval. One
-    unit owns at most `max_rows` rows of the tracked relation; a unit of more than `max_keys` private keys has no say in which
-    keys are shown. `length_share` of rho pays for choosing how far a unit may reach; 0 when the declared bounds hold.
-
-    Of a question around an answer (`privacy.sql.around`), `finish_sql` also reads the tables of `public`, and begins its rows
-    with a name of the row in place of the cell. `redraw_sql` then stands for `spread_sql`: with the tables `cells` (the noisy
-    ones), `scales` and `turn` (one number, `draw`) it yields the names and every derived column as they would be if that draw had
-    been the noise, and `around_rows` is the most rows that all its steps together may have.
+    former and then of the latter). No value is 0, for QUANTILE and DISTINCT -1. It is "" when something has no numbers. One unit
+    owns at most `max_rows` rows of the tracked relation; a unit of more than `max_keys` private keys has no say in which keys are
+    shown. `length_share` of rho pays for choosing how far a unit may reach; 0 when the declared bounds hold. `delta_share` is the
+    part of the question's delta that pays for selecting private keys.
     """
 
-    question: str
-    facts_digest: str
-    unit: str
-    tables: tuple[str, ...]
     keys: tuple[Key, ...]
     statistics: tuple[Statistic, ...]
-    outputs: tuple[Output, ...]
     rows_sql: str
     coded_sql: str
     codes: tuple[Codes, ...]
-    finish_sql: str
-    spread_sql: str
     max_rows: int
     max_keys: int
     min_units: int
     length_share: Fraction = Fraction(0)
-    public: tuple[PublicRows, ...] = ()
-    redraw_sql: str = ""
-    around_rows: int = 0
+    delta_share: Fraction = Fraction(1)
 
     @property
     def selects_keys(self) -> bool:
-        """True when some key is private, so that the answer costs delta."""
+        """True when some key is private, so that the cells cost delta."""
         return any(k.domain is None for k in self.keys)
 
     @property
     def cells(self) -> int | None:
-        """The number of cells of the answer, or None when it is private."""
+        """The number of cells, or None when it is private."""
         return None if self.selects_keys else math.prod(len(k.domain or ()) for k in self.keys)
 
     @property
@@ -286,9 +274,70 @@ class Plan:
         """The statistics that share the joint bound: all but the weights."""
         return tuple(s for s in self.statistics if s.aggregate is not Aggregate.WEIGHT)
 
+    @property
+    def by_name(self) -> Mapping[str, Statistic]:
+        """The statistics by their names."""
+        return {s.name: s for s in self.statistics}
+
     def grid(self) -> list[Cell]:
         """All cells of public keys, in order; [()] without keys."""
         return list(itertools.product(*(k.domain or () for k in self.keys)))
+
+    def selecting(self, loss: Loss) -> Loss:
+        """The question's loss with the part of its delta that selects the keys of this grouping, rounded down."""
+        return replace(loss, delta=math.floor(loss.delta * self.delta_share))
+
+    def paying(self, part: Fraction, delta_share: Fraction) -> Self:
+        """The same for a part of the question's price."""
+        statistics = tuple(replace(s, share=s.share * part, ratio_share=s.ratio_share * part) for s in self.statistics)
+        return replace(self, statistics=statistics, length_share=self.length_share * part, delta_share=delta_share)
+
+
+Nested = tuple[tuple[int, tuple[int, ...]], ...]
+"""Groupings of the same rows by some of the same public keys: the place of each, and of each of its keys among all of them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan(Grouping):
+    """An accepted question. `digest()` names it; equal questions on equal facts have equal digests.
+
+    A plan is its first grouping, and may have more of them (`also`): the shares of all add up to the question's price.
+    `finish_sql` runs on their noisy cells, the tables `noisy`, `noisy1`, … of cell, k0…, s0…, and yields cell, then the outputs
+    in order. `spread_sql` also reads `normals` (standard normal draws) and `scales` and yields cell, then the two ends of every
+    derived column's interval. Groupings that are `nested` get consistent totals (`privacy.consistent`).
+
+    Of a question around its groupings (`privacy.sql.around`), `finish_sql` also reads the tables of `public`, and begins its rows
+    with a name of the row in place of the cell. `redraw_sql` then stands for `spread_sql`: with the tables `cells`, `cells1`, …
+    (the noisy ones), `scales`, `scales1`, … and `turn` (one number, `draw`) it yields the names and every derived column as they
+    would be if that draw had been the noise, and `around_rows` is the most rows that all its steps together may have.
+    """
+
+    question: str
+    facts_digest: str
+    unit: str
+    tables: tuple[str, ...]
+    outputs: tuple[Output, ...]
+    finish_sql: str
+    spread_sql: str
+    also: tuple[Grouping, ...] = ()
+    nested: tuple[Nested, ...] = ()
+    public: tuple[PublicRows, ...] = ()
+    redraw_sql: str = ""
+    around_rows: int = 0
+
+    @property
+    def groupings(self) -> tuple[Grouping, ...]:
+        """All groupings in order, this plan as the first."""
+        return (self, *self.also)
+
+    @property
+    def selections(self) -> int:
+        """How many groupings have private keys; with any, the answer costs delta, at least so many units of it."""
+        return sum(g.selects_keys for g in self.groupings)
+
+    def with_groupings(self, found: Sequence[Grouping]) -> Plan:
+        """The plan with other statistics in its groupings."""
+        return replace(self, statistics=found[0].statistics, also=tuple(found[1:]))
 
     def digest(self) -> str:
         """SHA-256 (hex) of the canonical plan."""
@@ -296,8 +345,13 @@ class Plan:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def place_name(table: str, place: int) -> str:
+    """The table of that name for the grouping at this place: noisy, noisy1, …"""
+    return f"{table}{place}" if place else table
+
+
 class Units(Protocol):
-    """A plan's rows on one dataset version, grouped by unit: all that the mechanisms may ask of an engine.
+    """The rows of a grouping on one dataset version, by unit: all that the mechanisms may ask of an engine.
 
     Everything it returns is exact and confidential. Each call reads the rows once. `cells` is the grid of public keys or the
     keys that selection chose: rows with other keys do not count. Whatever fails is a `Fault` with the reason in `private`.
@@ -321,3 +375,7 @@ class Units(Protocol):
 
         It is the sum over units of their vectors, each scaled as `privacy.sql.bound` says.
         """
+
+
+Opened = Callable[[Grouping], Units]
+"""The rows of a dataset version, as units of any grouping; all reading together has one limit of time."""

@@ -10,58 +10,60 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from privacy.sql.bound import MAX_REACH, SHRINK, TOTAL, WEIGHT_ONE, WITHIN
-from privacy.sql.plan import Aggregate, Plan, Statistic
+from privacy.sql.plan import Aggregate, Grouping, Statistic
 
 SHOWN = "shown"
 
 
-def weights_sql(plan: Plan) -> str:
+def weights_sql(grouping: Grouping) -> str:
     """k0…, weight: one row for each private key that has weight, in the order of the keys."""
-    keys = _keys(plan)
-    pairs = f"SELECT DISTINCT unit, {keys} FROM ({plan.rows_sql})"
+    keys = _keys(grouping)
+    pairs = f"SELECT DISTINCT unit, {keys} FROM ({grouping.rows_sql})"
     counted = f"SELECT *, count(*) OVER (PARTITION BY unit) AS m FROM ({pairs})"
     weight = f"sum(CAST(floor({WEIGHT_ONE} / sqrt(m)) AS BIGINT))"
     capped = f"CAST(least({TOTAL}, {weight}) AS BIGINT) AS weight"
-    return f"SELECT {keys}, {capped} FROM ({counted}) WHERE m <= {plan.max_keys} GROUP BY {keys} ORDER BY {keys}"
+    return f"SELECT {keys}, {capped} FROM ({counted}) WHERE m <= {grouping.max_keys} GROUP BY {keys} ORDER BY {keys}"
 
 
-def lengths_sql(plan: Plan) -> str:
+def lengths_sql(grouping: Grouping) -> str:
     """unit, n, q0…: the squared lengths of a unit's row counts and of its measured statistics."""
-    squares = [f"sum(CAST({c} AS DOUBLE) * {c}) AS {q}" for c, q in [("n", "n"), *_squares(plan.measured)]]
-    return f"SELECT unit, {', '.join(squares)} FROM ({_per_unit(plan, plan.measured)}) GROUP BY unit"
+    squares = [f"sum(CAST({c} AS DOUBLE) * {c}) AS {q}" for c, q in [("n", "n"), *_squares(grouping.measured)]]
+    return f"SELECT unit, {', '.join(squares)} FROM ({_per_unit(grouping, grouping.measured)}) GROUP BY unit"
 
 
-def totals_sql(plan: Plan, statistics: Sequence[Statistic], counted: Sequence[Statistic]) -> str:
+def totals_sql(grouping: Grouping, statistics: Sequence[Statistic], counted: Sequence[Statistic]) -> str:
     """The keys of a cell (its number, where keys are private), then the total of each statistic that is `counted`."""
-    keys = _cell(plan)
+    keys = _cell(grouping)
     totals = [f"{_total(f'CAST(trunc(c_{s.name} * ({s.up}::DOUBLE * g)) AS BIGINT)')} AS {s.name}" for s in counted]
     columns = ", ".join([*([keys] if keys else []), *totals])
-    return f"{_scaled(plan, statistics)} SELECT {columns} FROM scaled{_by(keys)}"
+    return f"{_scaled(grouping, statistics)} SELECT {columns} FROM scaled{_by(keys)}"
 
 
-def bins_sql(plan: Plan, statistics: Sequence[Statistic], s: Statistic) -> str:
+def bins_sql(grouping: Grouping, statistics: Sequence[Statistic], s: Statistic) -> str:
     """The keys of a cell, then a bin of it and its total, for the QUANTILE `s` of the statistics that share the bound."""
     assert s.order is not None, "a QUANTILE has an order"
-    rows, cell = _located(plan)
+    rows, cell = _located(grouping)
     place = f"greatest(0, least({s.order.bins - 1}, {s.value} // {s.order.width}))"
     placed = f"SELECT {', '.join(['unit', *cell])}, {place} AS bin FROM {rows} WHERE {s.value} IS NOT NULL"
     keys = ", ".join([*cell, "bin"])
     total = _total(f"CAST(trunc({s.up}::DOUBLE * g) AS BIGINT)")
-    return f"{_gains(plan, statistics)} SELECT {keys}, {total} FROM ({placed}) JOIN gains USING (unit) GROUP BY {keys}"
+    return (
+        f"{_gains(grouping, statistics)} SELECT {keys}, {total} FROM ({placed}) JOIN gains USING (unit) GROUP BY {keys}"
+    )
 
 
-def distinct_sql(plan: Plan, statistics: Sequence[Statistic], s: Statistic) -> str:
+def distinct_sql(grouping: Grouping, statistics: Sequence[Statistic], s: Statistic) -> str:
     """The keys of a cell, then its total, for the DISTINCT `s` of the statistics that share the bound."""
-    rows, cell = _located(plan)
+    rows, cell = _located(grouping)
     held = f"SELECT DISTINCT {', '.join(['unit', *cell])}, {s.value} AS v FROM {rows} WHERE {s.value} IS NOT NULL"
     given = f"least({s.up}, sum(CAST(trunc({s.up}::DOUBLE * g) AS BIGINT)))"
     keys = ", ".join([*cell, "v"])
     values = f"SELECT {keys}, {given} AS t FROM ({held}) JOIN gains USING (unit) GROUP BY {keys}"
     columns = ", ".join([*cell, _total("t")])
-    return f"{_gains(plan, statistics)} SELECT {columns} FROM ({values}){_by(', '.join(cell))}"
+    return f"{_gains(grouping, statistics)} SELECT {columns} FROM ({values}){_by(', '.join(cell))}"
 
 
-def _scaled(plan: Plan, statistics: Sequence[Statistic]) -> str:
+def _scaled(grouping: Grouping, statistics: Sequence[Statistic]) -> str:
     """WITH … scaled: what one unit has in one cell, and the unit's gain g."""
     names = [f"c_{s.name}" for s in statistics]
     r = " + ".join(
@@ -70,11 +72,11 @@ def _scaled(plan: Plan, statistics: Sequence[Statistic]) -> str:
     )
     measured = f"SELECT *, {r} AS r FROM per_unit WINDOW own AS (PARTITION BY unit)"
     gain = f"CASE WHEN r <= {WITHIN!r}::DOUBLE THEN 1.0::DOUBLE ELSE {SHRINK!r}::DOUBLE / sqrt(r) END"
-    return f"WITH per_unit AS ({_per_unit(plan, statistics)}), scaled AS (SELECT *, {gain} AS g FROM ({measured}))"
+    return f"WITH per_unit AS ({_per_unit(grouping, statistics)}), scaled AS (SELECT *, {gain} AS g FROM ({measured}))"
 
 
-def _gains(plan: Plan, statistics: Sequence[Statistic]) -> str:
-    return f"{_scaled(plan, statistics)}, gains AS (SELECT DISTINCT unit, g FROM scaled)"
+def _gains(grouping: Grouping, statistics: Sequence[Statistic]) -> str:
+    return f"{_scaled(grouping, statistics)}, gains AS (SELECT DISTINCT unit, g FROM scaled)"
 
 
 def _total(summand: str) -> str:
@@ -91,32 +93,32 @@ def factors(statistics: Sequence[Statistic]) -> list[float]:
     return [float(s.share / whole * s.up**2 / s.bound_squared) for s in statistics]
 
 
-def _keys(plan: Plan) -> str:
-    return ", ".join(k.name for k in plan.keys)
+def _keys(grouping: Grouping) -> str:
+    return ", ".join(k.name for k in grouping.keys)
 
 
-def _cell(plan: Plan) -> str:
-    return "cell" if plan.selects_keys else _keys(plan)
+def _cell(grouping: Grouping) -> str:
+    return "cell" if grouping.selects_keys else _keys(grouping)
 
 
 def _squares(statistics: Sequence[Statistic]) -> list[tuple[str, str]]:
     return [(f"c_{s.name}", f"q_{s.name}") for s in statistics]
 
 
-def _per_unit(plan: Plan, statistics: Sequence[Statistic]) -> str:
+def _per_unit(grouping: Grouping, statistics: Sequence[Statistic]) -> str:
     """unit, the cell, n (rows), c_s0…: what one unit has in one cell."""
-    rows, cell = _located(plan)
+    rows, cell = _located(grouping)
     columns = ["unit", *cell, "count(*) AS n", *(f"{_coordinate(s)} AS c_{s.name}" for s in statistics)]
     return f"SELECT {', '.join(columns)} FROM {rows} GROUP BY {', '.join(['unit', *cell])}"
 
 
-def _located(plan: Plan) -> tuple[str, list[str]]:
+def _located(grouping: Grouping) -> tuple[str, list[str]]:
     """The rows that count, and the columns that say in which cell each is."""
-    keys = [k.name for k in plan.keys]
-    if not plan.selects_keys:
-        return f"({plan.rows_sql})", keys
+    keys = [k.name for k in grouping.keys]
+    if not grouping.selects_keys:
+        return f"({grouping.rows_sql})", keys
     same = " AND ".join(f"{SHOWN}.{name} IS NOT DISTINCT FROM r.{name}" for name in keys)
-    return f"({plan.rows_sql}) AS r JOIN {SHOWN} ON {same}", ["cell"]
+    return f"({grouping.rows_sql}) AS r JOIN {SHOWN} ON {same}", ["cell"]
 
 
 def _coordinate(s: Statistic) -> str:

@@ -10,11 +10,12 @@ import hashlib
 
 from access.ports import StoredAnswer
 from compute.jobs import Job, State, StatusCode
+from privacy.answer import NOISE_KIND, PlusMinus
 from privacy.errors import Fault, Text
 from privacy.loss import Loss
-from privacy.mechanisms import NOISE_KIND, PlusMinus, value_scale
 from privacy.order import rows_beyond
-from privacy.sql.plan import Output
+from privacy.scales import value_scale
+from privacy.sql.plan import Output, Plan
 from sandbox import wire
 from sandbox.api import shapes
 from sandbox.api.problems import problem_out
@@ -77,8 +78,8 @@ def preview(noun: Preview, lang: str) -> wire.PreviewOut:
         mechanism=MECHANISM,
         cost=shapes.loss(offer.loss, offer.epsilon, offer.delta),
         columns=_columns(noun),
-        cells=noun.plan.cells,
-        selects_keys=noun.plan.selects_keys,
+        cells=_cells(noun.plan),
+        selects_keys=noun.plan.selections > 0,
         key_selection=_SELECTION.say(lang, units=noun.key_units) if noun.key_units is not None else None,
         repeated=noun.repeated,
         affordable=noun.affordable,
@@ -92,19 +93,26 @@ def preview(noun: Preview, lang: str) -> wire.PreviewOut:
 
 def _choice(noun: Preview, lang: str) -> list[str]:
     """Why the bounds of this question are not known yet."""
-    plan = noun.plan
-    return [_CHOICE.say(lang, unit=plan.unit, rows=f"{plan.max_rows:,}")] if plan.length_share else []
+    rows = [g.max_rows for g in noun.plan.groupings if g.length_share]
+    return [_CHOICE.say(lang, unit=noun.plan.unit, rows=f"{max(rows):,}")] if rows else []
 
 
 def _extremes(noun: Preview, lang: str) -> list[str]:
     """What a MIN or MAX is, and how many rows lie beyond it: public, unless its bound is yet to be chosen."""
-    plan = noun.plan
-    pairs = ((s.label, rows_beyond(s, noun.offer.loss.rho_fraction)) for s in plan.statistics)
-    return [
-        (_EXTREME_UNKNOWN if plan.length_share else _EXTREME).say(lang, name=label, rows=f"{rows:,}")
-        for label, rows in pairs
-        if rows is not None
-    ]
+    found = []
+    for grouping in noun.plan.groupings:
+        told = _EXTREME_UNKNOWN if grouping.length_share else _EXTREME
+        for s in grouping.statistics:
+            rows = rows_beyond(s, noun.offer.loss.rho_fraction)
+            if rows is not None:
+                found.append(told.say(lang, name=s.label, rows=f"{rows:,}"))
+    return list(dict.fromkeys(found))
+
+
+def _cells(plan: Plan) -> int | None:
+    """How many cells get noise; None where private keys decide."""
+    counts = [g.cells for g in plan.groupings]
+    return None if None in counts else sum(c or 0 for c in counts)
 
 
 def _columns(noun: Preview) -> list[wire.ColumnPreview]:
@@ -114,9 +122,10 @@ def _columns(noun: Preview) -> list[wire.ColumnPreview]:
 
 
 def _column(noun: Preview, output: Output, expected: PlusMinus | None) -> wire.ColumnPreview:
-    statistic = next((s for s in noun.plan.statistics if s.name == output.statistic), None)
+    grouping = noun.plan.groupings[output.grouping]
+    statistic = grouping.by_name.get(output.statistic or "")
     # Noise is made for bounds that may still have to be chosen; that of a quantile has no one scale.
-    known = statistic is not None and statistic.order is None and not noun.plan.length_share
+    known = statistic is not None and statistic.order is None and not grouping.length_share
     scale = value_scale(statistic, noun.offer.loss) if statistic is not None and known else None
     return wire.ColumnPreview(
         name=output.name,

@@ -2,7 +2,7 @@
 
 Owns the way from a wish to a price. It reads no dataset and draws no noise. There are two kinds of wishes:
 
-- *A width* (± 200 visits). The plan and the price alone decide how wide an interval will be (`mechanisms.preview`), and a
+- *A width* (± 200 visits). The plan and the price alone decide how wide an interval will be (`privacy.answer.preview`), and a
   higher price never makes it wider, so the least price is found by bisection over whole ledger units (law 4).
 - *A share* (± 5 %). How large the values are is confidential, so it is taken from an answer this project has paid for: the
   last one to the same plan on the same version, or else a *pilot*, which is the same question at a price that begins at
@@ -24,9 +24,9 @@ from fractions import Fraction
 from statistics import median
 
 from access.ledger import shown
+from privacy.answer import PlusMinus, preview
 from privacy.errors import Malformed, Refused, Text
 from privacy.loss import Loss, epsilon_of
-from privacy.mechanisms import PlusMinus, preview
 from privacy.sql.plan import Output, Plan
 from sandbox.journeys.offer import Offer, Standing, Wish, offer
 from sandbox.journeys.released import Released
@@ -221,14 +221,14 @@ class _Search:
         rho = first if self.known is None else max(first, PILOT_GROWTH * self.known.rho)
         if rho > max(1, int(self.most.rho * LAST_PILOT)):
             raise SizeUnclear(column=wanted[0].name)
-        if not self.plan.selects_keys:
+        if not self.plan.selections:
             return self._offer(rho)
         small = replace(self.most, delta=max(1, self.most.delta // PILOT_DELTA))
         return replace(self, most=small, delta=self.delta / PILOT_DELTA)._offer(rho)
 
     def _offer(self, rho: int) -> Offer:
         loss = replace(self.most, rho=rho)
-        share = self.delta / 2 if self.plan.selects_keys else self.delta
+        share = self.delta / 2 if self.plan.selections else self.delta
         return Offer(epsilon=epsilon_of(float(loss.rho_fraction), share), delta=self.delta, loss=loss)
 
     def _out_of_reach(self, column: str, width: float, reach: float) -> AccuracyOutOfReach:

@@ -23,10 +23,11 @@ from access.policy import Use
 from access.ports import Cursor, IdempotencyRecord, RegistryChanged, Slice, StoredAnswer, StoredReceipt
 from access.receipts import Ran, Statement, Subject, seal
 from compute.jobs import Job, JobNotFound, Kind, LeaseLost, State, StatusCode, queued
+from privacy.answer import Answer, PlusMinus
+from privacy.answer import preview as plus_minus
 from privacy.errors import Fault, NotFound, Problem, Refused
 from privacy.loss import Loss
-from privacy.mechanisms import Answer, PlusMinus, release
-from privacy.mechanisms import preview as plus_minus
+from privacy.mechanisms import release
 from privacy.sql import Plan, compile_query
 from sandbox.journeys.accuracy import Known, price_for
 from sandbox.journeys.house import House, Work
@@ -340,7 +341,7 @@ def _work(house: House, job: Job, question: Question) -> _Found | _Failure:
     except Exception as problem:  # noqa: BLE001 - every failure ends the job; nothing was read by this attempt
         return _Failure(problem, read=job.attempt > 1)
     try:
-        with house.engine.units(version, plan, house.limits) as units, house.engine.finishing(house.limits) as plain:
+        with house.engine.units(version, house.limits) as units, house.engine.finishing(house.limits) as plain:
             finish = house.engine.beside(plain, version, plan, house.limits)
             return _Found(standing=standing, plan=plan, answer=release(plan, units, question.loss, finish))
     except Exception as problem:  # noqa: BLE001 - law 5: no failure may differ from another for the asker

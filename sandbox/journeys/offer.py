@@ -193,18 +193,18 @@ def offer(standing: Standing, plan: Plan, epsilon: float | None, delta: float | 
     account makes a refusal that says what is missing).
     """
     if delta is None:
-        delta = standing.account.budget.delta / (KEY_SELECTIONS if plan.selects_keys else 1)
+        delta = standing.account.budget.delta / (KEY_SELECTIONS if plan.selections else 1)
     wanted = DEFAULT_EPSILON if epsilon is None else epsilon
     try:
-        loss = price(wanted, delta, selects_keys=plan.selects_keys)
+        loss = price(wanted, delta, selects_keys=plan.selections > 0)
     except (ValueError, OverflowError):
         raise OfferMalformed(epsilon=wanted, delta=delta) from None
     left = standing.remaining.rho
     if epsilon is None and 0 < left < loss.rho:
-        share = delta / 2 if plan.selects_keys else delta
+        share = delta / 2 if plan.selections else delta
         loss = replace(loss, rho=left)
         wanted = epsilon_of(float(loss.rho_fraction), share)
-    if loss.rho == 0 or (plan.selects_keys and loss.delta == 0):
+    if loss.rho == 0 or loss.delta < plan.selections:
         raise OfferMalformed(epsilon=wanted, delta=delta)
     return Offer(epsilon=wanted, delta=delta, loss=loss)
 

@@ -17,9 +17,10 @@ from fractions import Fraction
 
 from access.audit import stamp
 from compute.jobs import Job
+from privacy.answer import NOISE_KIND, Answer
 from privacy.loss import Loss
-from privacy.mechanisms import NOISE_KIND, Answer, threshold
 from privacy.order import rows_beyond
+from privacy.scales import threshold
 from privacy.sql.bound import WEIGHT_ONE
 from privacy.sql.plan import Plan, Statistic
 from sandbox.journeys.offer import Question
@@ -156,7 +157,8 @@ def bounds(statistics: Iterable[Statistic], loss: Loss) -> tuple[Bound, ...]:
 
 def key_units(plan: Plan, loss: Loss) -> int | None:
     """How many units with one key each a private key needs to appear at this price; None when the keys are public."""
-    return units_of(threshold(plan.weights, plan.max_keys, loss)) if plan.weights else None
+    limits = [threshold(g.weights, g.max_keys, g.selecting(loss)) for g in plan.groupings if g.weights]
+    return units_of(max(limits, default=None))
 
 
 def units_of(weight: float | None) -> int | None:

@@ -14,15 +14,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
 from compute.ports import Engine, Ingest, IngestReport, Limits, Progress
 from privacy import mechanisms
+from privacy.answer import Answer
 from privacy.errors import Fault, Malformed, Problem, Text
 from privacy.facts import DatasetFacts
 from privacy.loss import RHO_UNIT, Loss, price
-from privacy.mechanisms import Answer
 from privacy.sql import Plan, compile_query
 from privacy.sql.plan import Finish
 
@@ -122,8 +123,8 @@ class Workbench:
         """Try one question. Never raises for what an analyst could cause: it says what the analyst would see."""
         try:
             plan = compile_query(trial.sql, self.report.facts)
-            loss = price(trial.epsilon, trial.delta, selects_keys=plan.selects_keys)
-            if loss.rho == 0 or (plan.selects_keys and loss.delta == 0):
+            loss = price(trial.epsilon, trial.delta, selects_keys=plan.selections > 0)
+            if loss.rho == 0 or loss.delta < plan.selections:
                 raise TrialMalformed(reason=f"epsilon {trial.epsilon}, delta {trial.delta}")
             answers = list(self._answers(plan, trial, loss))
         except Problem as problem:
@@ -139,7 +140,8 @@ class Workbench:
             return self._failure(problem)
 
     def _answers(self, plan: Plan, trial: Trial, loss: Loss) -> Iterator[Answer]:
-        with self._engine.units(self._version, plan, self._limits) as units:
+        with self._engine.units(self._version, self._limits) as rows:
+            units = cache(rows)  # rows are read once for all draws
             for _ in range(trial.repeat):
                 finish = self._engine.beside(self._finish, self._version, plan, self._limits)
                 yield mechanisms.release(plan, units, loss, finish)

@@ -21,7 +21,7 @@ from compute.jobs import Job, State, StatusCode
 from compute.ports import Engine, Limits
 from privacy.errors import Fault
 from privacy.loss import Loss
-from privacy.sql.plan import Finish, Plan, Units
+from privacy.sql.plan import Finish, Opened, Plan
 from sandbox.journeys.ask import answer_job
 from sandbox.journeys.jobs import attempt
 from sandbox.journeys.offer import Question
@@ -94,8 +94,8 @@ class OneByOne:
         return self.engine.beside(finish, version, plan, limits)
 
     @contextmanager
-    def units(self, version: Path, plan: Plan, limits: Limits) -> Iterator[Units]:
-        with self.turn, self.engine.units(version, plan, limits) as units:
+    def units(self, version: Path, limits: Limits) -> Iterator[Opened]:
+        with self.turn, self.engine.units(version, limits) as units:
             yield units
         self.meet.wait(timeout=30)  # both have drawn their noise before either writes
 
@@ -156,7 +156,7 @@ class Failing:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def units(self, version: Path, plan: object, limits: object) -> NoReturn:
+    def units(self, version: Path, limits: object) -> NoReturn:
         raise self.error
 
 

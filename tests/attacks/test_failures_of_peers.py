@@ -51,7 +51,7 @@ import pytest
 from compute.engines.duckdb import DuckEngine
 from privacy.errors import Problem
 from privacy.loss import RHO_UNIT, gaussian_delta, price
-from privacy.mechanisms import scale
+from privacy.scales import scale
 from privacy.sql import compile_query
 from privacy.sql.parse import parse_select
 from privacy.sql.words import AGGREGATES

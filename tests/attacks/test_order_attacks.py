@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from compute.engines.duckdb import DuckEngine
+from privacy.answer import Answer
 from privacy.choice import noise_scale
 from privacy.loss import price
-from privacy.mechanisms import Answer, release
+from privacy.mechanisms import release
 from privacy.order import drawn, rows_beyond
 from privacy.sql.compile import compile_query
 from privacy.sql.plan import Plan
@@ -73,7 +74,7 @@ def chances(path: Path, sql: str, persons: town.Persons) -> list[np.ndarray]:
 def answered(path: Path, sql: str, persons: town.Persons) -> Answer:
     plan = plan_of(sql)
     version = town.write(path / "version.duckdb", persons)
-    with DuckEngine().units(version, plan, town.LIMITS) as units, DuckEngine().finishing(town.LIMITS) as finish:
+    with DuckEngine().units(version, town.LIMITS) as units, DuckEngine().finishing(town.LIMITS) as finish:
         return release(plan, units, KEYED if plan.selects_keys else LOSS, finish)
 
 

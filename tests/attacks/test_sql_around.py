@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from compute.engines.duckdb import DuckEngine
+from privacy.answer import Answer
 from privacy.errors import Fault, Problem
 from privacy.facts import DatasetFacts
 from privacy.loss import price
-from privacy.mechanisms import Answer, release
+from privacy.mechanisms import release
 from privacy.sql import Plan, compile_query
 from privacy.sql.plan import PublicRows, SmallTable
 from tests.attacks.test_sql_attacks import SMALL
@@ -176,7 +177,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Town:
 
 def answered(made: Town, plan: Plan) -> Answer:
     engine, loss = DuckEngine(), price(1.0, 1e-6, selects_keys=plan.selects_keys)
-    with engine.units(made.version, plan, SMALL) as units, engine.finishing(SMALL) as finish:
+    with engine.units(made.version, SMALL) as units, engine.finishing(SMALL) as finish:
         return release(plan, units, loss, engine.beside(finish, made.version, plan, SMALL))
 
 
@@ -240,7 +241,7 @@ def test_what_is_drawn_again_reads_noisy_values_alone(made: Town) -> None:
     plan = compile_query(f"SELECT 省份, sum(n) AS n FROM {T} JOIN places USING (city) GROUP BY 省份", made.facts)
     seen: dict[str, SmallTable] = {}
     engine, loss = DuckEngine(), price(1.0, 1e-6, selects_keys=False)
-    with engine.units(made.version, plan, SMALL) as units, engine.finishing(SMALL) as finish:
+    with engine.units(made.version, SMALL) as units, engine.finishing(SMALL) as finish:
         whole = engine.beside(finish, made.version, plan, SMALL)
         release(plan, units, loss, lambda sql, given: seen.update(given) or whole(sql, given))  # type: ignore[func-returns-value]
     assert set(seen) == {"noisy", "cells", "scales", "turn"}

@@ -23,10 +23,12 @@ import pytest
 
 from compute.engines.duckdb import DuckEngine
 from compute.ports import Limits
+from privacy.answer import Answer, preview
 from privacy.errors import Fault, Problem
 from privacy.facts import ColumnFacts, DatasetFacts, Kind, PrivacyUnit, TableFacts
 from privacy.loss import Loss, price
-from privacy.mechanisms import Answer, preview, release, threshold
+from privacy.mechanisms import release
+from privacy.scales import threshold
 from privacy.sql import Plan, compile_query
 from privacy.sql.functions import NAMES
 from privacy.sql.plan import Aggregate, Finish, SmallTable
@@ -59,7 +61,7 @@ class Versions:
 
 def answer(version: Path, plan: Plan, epsilon: float, finish: Finish | None = None) -> Answer:
     engine, loss = DuckEngine(), price(epsilon, 1e-6, selects_keys=plan.selects_keys)
-    with engine.units(version, plan, SMALL) as units:
+    with engine.units(version, SMALL) as units:
         if finish is not None:
             return release(plan, units, loss, finish)
         with engine.finishing(SMALL) as own:
@@ -347,8 +349,14 @@ AVERAGE = "SELECT city, avg(amount) FROM visits GROUP BY city"
 
 def faults(version: Path, limits: Limits, sql: str = AVERAGE, engine: DuckEngine | None = None) -> Fault:
     plan = compile_query(sql, city.FACTS)
-    with pytest.raises(Fault) as caught, (engine or DuckEngine()).units(version, plan, limits) as units:
-        units.weights() if plan.selects_keys else units.totals(plan.measured, plan.grid())
+
+    def read() -> None:
+        with (engine or DuckEngine()).units(version, limits) as units:
+            rows = units(plan)
+            rows.weights() if plan.selects_keys else rows.totals(plan.measured, plan.grid())
+
+    with pytest.raises(Fault) as caught:
+        read()
     return caught.value
 
 

@@ -17,8 +17,8 @@ from compute.pace import Pace, bucket
 from compute.ports import Limits
 from privacy.errors import Fault
 from privacy.facts import ColumnFacts, DatasetFacts, Kind, PrivacyUnit, TableFacts
-from privacy.sql import Plan, compile_query
-from privacy.sql.plan import Units
+from privacy.sql import compile_query
+from privacy.sql.plan import Opened
 from sandbox.journeys.ask import Asked, answer_job
 from sandbox.journeys.jobs import attempt
 from sandbox.journeys.released import Released
@@ -70,8 +70,8 @@ def _work(scene: Scene) -> float:
     plan, file = compile_query(PROBE, version.facts), scene.house.vault.fetch(version.digest)
 
     def totals() -> None:
-        with scene.house.engine.units(file, plan, scene.house.limits) as units:
-            units.totals(plan.measured, plan.grid())
+        with scene.house.engine.units(file, scene.house.limits) as units:
+            units(plan).totals(plan.measured, plan.grid())
 
     totals()  # the first pass may have to make machine code
     return min(_seconds(totals) for _ in range(5))
@@ -120,11 +120,11 @@ class Slow:
         self.engine, self.watch, self.seconds, self.error = scene.house.engine, watch, seconds, error
         self.finishing, self.beside = scene.house.engine.finishing, scene.house.engine.beside
 
-    def units(self, version: Path, plan: Plan, limits: Limits) -> AbstractContextManager[Units]:
+    def units(self, version: Path, limits: Limits) -> AbstractContextManager[Opened]:
         self.watch.pass_by(self.seconds)
         if self.error is not None:
             raise self.error
-        return self.engine.units(version, plan, limits)
+        return self.engine.units(version, limits)
 
 
 def _answered(scene: Scene, n: int, seconds: float, error: Exception | None) -> tuple[Asked, float]:

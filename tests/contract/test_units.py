@@ -91,7 +91,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def both(version: Path, plan: Plan) -> Iterator[tuple[Units, Units]]:
     with opened(str(version), town.LIMITS, read_only=True) as connection:
-        yield units_of(connection, plan, TWO), SqlUnits(connection.cursor(), plan, Deadline(60))
+        yield units_of(connection, plan, Deadline(60), TWO.threads), SqlUnits(connection.cursor(), plan, Deadline(60))
 
 
 def streaming(connection: duckdb.DuckDBPyConnection, plan: Plan, deadline: Deadline, threads: int = 2) -> StreamedUnits:
@@ -175,13 +175,13 @@ def test_no_key_or_a_key_of_another_version_has_no_rows(version: Path, name: str
 @pytest.mark.parametrize("name", STREAMED)
 def test_what_can_be_streamed_is(version: Path, name: str) -> None:
     with opened(str(version), town.LIMITS, read_only=True) as connection:
-        assert not isinstance(units_of(connection, plan_of(name), town.LIMITS), SqlUnits)
+        assert not isinstance(units_of(connection, plan_of(name), Deadline(60), town.LIMITS.threads), SqlUnits)
 
 
 @pytest.mark.parametrize("name", ["private words", "far numbers"])
 def test_what_has_no_numbers_is_not(version: Path, name: str) -> None:
     with opened(str(version), town.LIMITS, read_only=True) as connection:
-        assert isinstance(units_of(connection, plan_of(name), town.LIMITS), SqlUnits)
+        assert isinstance(units_of(connection, plan_of(name), Deadline(60), town.LIMITS.threads), SqlUnits)
 
 
 def test_text_without_a_dictionary_goes_by_the_reference(tmp_path: Path, version: Path) -> None:
@@ -277,7 +277,7 @@ def test_values_too_long_to_list_go_by_the_reference(version: Path, name: str, m
 def test_more_codes_than_memory_is_worth_go_by_the_reference(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numbers, "MAX_CODES", 3)
     with opened(str(version), town.LIMITS, read_only=True) as connection:
-        assert isinstance(units_of(connection, plan_of("public texts"), town.LIMITS), SqlUnits)
+        assert isinstance(units_of(connection, plan_of("public texts"), Deadline(60), town.LIMITS.threads), SqlUnits)
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -287,7 +287,7 @@ def test_a_whole_answer_chooses_its_keys_and_bounds(version: Path, name: str) ->
     loss = price(10.0**7, 1e-6, selects_keys=plan.selects_keys)
     assert plan.length_share > 0
     engine = DuckEngine()
-    with engine.units(version, plan, town.LIMITS) as rows, engine.finishing(town.LIMITS) as finish:
+    with engine.units(version, town.LIMITS) as rows, engine.finishing(town.LIMITS) as finish:
         answer = release(plan, rows, loss, finish)
         assert answer.rows
         used = [s for s in answer.statistics if s.name in {m.name for m in plan.measured}]

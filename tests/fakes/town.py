@@ -148,8 +148,8 @@ def exact(path: Path, plan: Plan, cells: Sequence[Cell] | None = None) -> list[C
 
     Private keys are all that have weight, or `cells`.
     """
-    with DuckEngine().units(path, plan, LIMITS) as units:
-        return cells_of(units, plan, cells)
+    with DuckEngine().units(path, LIMITS) as units:
+        return cells_of(units(plan), plan, cells)
 
 
 def referred(path: Path, plan: Plan, cells: Sequence[Cell] | None = None) -> list[Cell]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.sql.bound import SHRINK, WEIGHT_ONE, WITHIN
-from privacy.sql.plan import Aggregate, Cell, Plan, Statistic
+from privacy.sql.plan import Aggregate, Cell, Grouping, Plan, Statistic
 from privacy.sql.reference import factors
 
 
@@ -22,6 +22,10 @@ class Given:
     plan: Plan
     cells: Sequence[Cell]
     squares: Sequence[Sequence[float]] = ()
+
+    def __call__(self, grouping: Grouping) -> Given:
+        """The rows of a version, opened for this grouping."""
+        return self
 
     def weights(self) -> tuple[Sequence[Cell], NDArray[np.int64]]:
         width = len(self.plan.keys)
@@ -46,6 +50,10 @@ class Rows:
 
     plan: Plan
     rows: Sequence[tuple[Any, ...]]
+
+    def __call__(self, grouping: Grouping) -> Rows:
+        """The rows of a version, opened for this grouping."""
+        return self
 
     def weights(self) -> tuple[Sequence[Cell], NDArray[np.int64]]:
         held: dict[object, set[Cell]] = {}

@@ -71,7 +71,7 @@ def ours(two: Two, sql: str) -> tuple[list[tuple[object, ...]], list[float], lis
     """Our rows, how far each column may be off, and which columns are keys."""
     plan = compile_query(sql, two.facts)
     engine, loss = DuckEngine(), price(EPSILON, DELTA, selects_keys=plan.selects_keys)
-    with engine.finishing(Limits()) as finish, engine.units(two.version, plan, Limits()) as units:
+    with engine.finishing(Limits()) as finish, engine.units(two.version, Limits()) as units:
         answer = release(plan, units, loss, engine.beside(finish, two.version, plan, Limits()))
     noise = [5 * c.noise.scale if c.noise else 0.05 for c in answer.columns]
     steps = [s.order.step * s.order.width if s.order else s.round_to for s in plan.statistics]

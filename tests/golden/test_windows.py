@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from compute.engines.duckdb import DuckEngine
 from compute.ports import Limits
+from privacy.answer import NoisyCells, assemble
 from privacy.loss import price
-from privacy.mechanisms import NoisyCells, assemble
 from privacy.order import Picked
 from privacy.sql import Plan, compile_query
 from privacy.sql import compile as compiling
@@ -207,7 +207,7 @@ def test_many_rows_have_windows_but_no_intervals_of_them(rows: int, known: bool)
     loss = price(1.0, 1e-6, selects_keys=True)
     started = time.process_time()
     with DuckEngine().finishing(Limits(seconds=60, memory=512 * 2**20, threads=1)) as finish:
-        answer = assemble(plan, made_up(plan, rows), loss, finish)
+        answer = assemble(plan, [made_up(plan, rows)], loss, finish)
     assert time.process_time() - started < 60
     assert len(answer.rows) == rows
     assert all((row[3] is not None) is known for row in answer.intervals)
@@ -234,7 +234,7 @@ def test_a_quantile_around_an_answer_keeps_its_own_uncertainty() -> None:
         table = {t.name: SmallTable(columns=t.columns, rows=[(0, *["x"] * (len(t.columns) - 1))]) for t in plan.public}
         with DuckEngine().finishing(Limits()) as finish:
             found = assemble(
-                plan, noisy, loss, lambda text, given, tables=table, run=finish: run(text, {**tables, **given})
+                plan, [noisy], loss, lambda text, given, tables=table, run=finish: run(text, {**tables, **given})
             )
         ends = {row[0]: interval[1] for row, interval in zip(found.rows, found.intervals, strict=True)}
         widths.append({key: high - low for key, (low, high) in ends.items()})

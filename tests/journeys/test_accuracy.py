@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from privacy.answer import preview as widths
 from privacy.loss import Budget, Loss
-from privacy.mechanisms import preview as widths
 from sandbox.journeys.accuracy import (
     AccuracyOutOfReach,
     AccuracyUnpredictable,

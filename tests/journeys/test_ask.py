@@ -315,14 +315,14 @@ def test_a_question_reads_back_as_it_was_written() -> None:
 class Broken:
     """An engine that fails after it may have read everything."""
 
-    def units(self, version: Path, plan: object, limits: object) -> NoReturn:
+    def units(self, version: Path, limits: object) -> NoReturn:
         raise Fault(private="row 17 of person p4 overflows")
 
 
 class Untouched:
     """An engine that must not be called."""
 
-    def units(self, version: Path, plan: object, limits: object) -> NoReturn:
+    def units(self, version: Path, limits: object) -> NoReturn:
         raise AssertionError("the engine was called")
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from compute.engines.duckdb import DuckEngine
 from privacy.loss import price
-from privacy.mechanisms import release, value_scale
+from privacy.mechanisms import release
+from privacy.scales import value_scale
 from privacy.sql import compile_query
 from privacy.sql.plan import SmallTable
 from tests.fakes import city, town

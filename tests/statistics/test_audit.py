@@ -29,8 +29,9 @@ from privacy import mechanisms
 from privacy.choice import COUNTED, ENOUGH, noise_scale
 from privacy.facts import Kind
 from privacy.loss import Loss, price
-from privacy.mechanisms import noisy_cells, scale, threshold
+from privacy.mechanisms import noisy_cells
 from privacy.order import Picked, drawn, rows_beyond
+from privacy.scales import scale, threshold
 from privacy.sql import reference
 from privacy.sql.bound import WEIGHT_ONE
 from privacy.sql.compile import compile_query

@@ -20,10 +20,12 @@ import pytest
 from scipy.stats import chi2
 
 from compute.engines.duckdb import DuckEngine
+from privacy.answer import Answer, NoisyCells, assemble
 from privacy.facts import Kind
 from privacy.loss import DELTA_UNIT, RHO_UNIT, Loss, price
-from privacy.mechanisms import Answer, NoisyCells, assemble, noisy_cells, release, scale, threshold, value_scale
+from privacy.mechanisms import noisy_cells, release
 from privacy.order import Picked
+from privacy.scales import scale, threshold, value_scale
 from privacy.sql.bound import WEIGHT_ONE
 from privacy.sql.compile import compile_query
 from privacy.sql.plan import Aggregate, Cell, Key, Plan, Statistic

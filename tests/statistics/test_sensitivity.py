@@ -23,8 +23,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from compute.engines.duckdb import DuckEngine
+from privacy.answer import Answer, NoisyCells, assemble
 from privacy.loss import Loss
-from privacy.mechanisms import Answer, NoisyCells, assemble
 from privacy.sql.compile import compile_query
 from privacy.sql.plan import Aggregate, Cell, Plan
 from tests.fakes import town
@@ -246,7 +246,7 @@ def noiseless(plan: Plan, cells: list[Cell]) -> Answer:
     keys, values = [c[:width] for c in cells], [c[width:] for c in cells]
     shown = NoisyCells(keys=keys, values=values, suppressed=0, threshold=None)  # type: ignore[arg-type]
     with DuckEngine().finishing(town.LIMITS) as finish:
-        return assemble(replace(plan, spread_sql="SELECT NULL LIMIT 0"), shown, FREE, finish)
+        return assemble(replace(plan, spread_sql="SELECT NULL LIMIT 0"), [shown], FREE, finish)
 
 
 def comparable(rows: Iterable[Cell], width: int) -> dict[Cell, list[object]]:

@@ -16,24 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy import choice, mechanisms
+from privacy import answer as answer_module
+from privacy import choice, mechanisms, scales
+from privacy.answer import Column, Noise, NoisyCells, PlusMinus, assemble, preview
 from privacy.facts import Kind
 from privacy.loss import DELTA_UNIT, RHO_UNIT, Loss, price
-from privacy.mechanisms import (
-    Z95,
-    Column,
-    Noise,
-    PlusMinus,
-    add_noise,
-    assemble,
-    half_width,
-    preview,
-    release,
-    scale,
-    threshold,
-    upper_quantile,
-    value_scale,
-)
+from privacy.mechanisms import add_noise, release
+from privacy.scales import Z95, half_width, scale, threshold, upper_quantile, value_scale
 from privacy.sql import bound
 from privacy.sql.bound import WEIGHT_ONE
 from privacy.sql.plan import Aggregate, Plan, SmallTable, Statistic
@@ -321,7 +310,7 @@ def test_the_upper_quantile_moves_up_when_the_library_is_low(monkeypatch):
         def inv_cdf(self, p: float) -> float:
             return NormalDist().inv_cdf(p) * (1 - 1e-9)
 
-    monkeypatch.setattr(mechanisms, "NormalDist", Low)
+    monkeypatch.setattr(scales, "NormalDist", Low)
     assert 0.5 * math.erfc(upper_quantile(1e-6) / math.sqrt(2)) <= 1e-6
 
 
@@ -377,14 +366,14 @@ def rounding(step: object, round_to: object) -> tuple[Plan, Statistic]:
 )
 def test_published_values_are_multiples_of_the_rounding_halves_up(step, round_to, lattice_value, shown, kind):
     found, _ = rounding(step, round_to)
-    noisy = mechanisms.NoisyCells(keys=[()], values=[(lattice_value,)], suppressed=0, threshold=None)
+    noisy = NoisyCells(keys=[()], values=[(lattice_value,)], suppressed=0, threshold=None)
     seen = {}
 
     def finish(sql, tables):
         seen.update(tables)
         return copying(found)(sql, tables)
 
-    assert assemble(found, noisy, PLENTY, finish).rows == ((shown,),)
+    assert assemble(found, [noisy], PLENTY, finish).rows == ((shown,),)
     assert seen["noisy"] == SmallTable(columns=(("cell", "BIGINT"), ("s0", kind)), rows=[(0, shown)])
 
 
@@ -485,19 +474,19 @@ def test_the_redrawn_noise_is_the_same_every_time_and_stratified():
     names = [s.name for s in DERIVED.statistics]
     assert [n for n, _ in one["normals"].columns] == [n for n, _ in one["scales"].columns] == names
     columns = list(zip(*one["normals"].rows, strict=True))
-    levels = [NormalDist().inv_cdf((i + 0.5) / mechanisms.DRAWS) for i in range(mechanisms.DRAWS)]
+    levels = [NormalDist().inv_cdf((i + 0.5) / answer_module.DRAWS) for i in range(answer_module.DRAWS)]
     assert all(sorted(column) == levels for column in columns)
     assert columns[0] != columns[1]
 
 
 def test_large_answers_are_redrawn_less_often():
-    rows = mechanisms.MAX_DRAWN // 500
-    noisy = mechanisms.NoisyCells(keys=[("东",)] * rows, values=[(0, 0)] * rows, suppressed=0, threshold=None)
+    rows = answer_module.MAX_DRAWN // 500
+    noisy = NoisyCells(keys=[("东",)] * rows, values=[(0, 0)] * rows, suppressed=0, threshold=None)
     seen = {}
-    assemble(DERIVED, noisy, ONE, two_finishes([], [], seen))
+    assemble(DERIVED, [noisy], ONE, two_finishes([], [], seen))
     assert len(seen["normals"].rows) == 500
     noisy = replace(noisy, keys=noisy.keys * 8, values=noisy.values * 8)
-    assemble(DERIVED, noisy, ONE, two_finishes([], [], seen))
+    assemble(DERIVED, [noisy], ONE, two_finishes([], [], seen))
     assert len(seen["normals"].rows) == 100
 
 
@@ -521,9 +510,9 @@ MEANS = plan("SELECT city, avg(age) AS a, count(*) AS n FROM visits GROUP BY cit
 def mean_of(total: float, rows: float, loss: Loss = ONE):
     """The interval of an average over noisy values as given: [0, 120] around 60."""
     values = [(int(Fraction(total) / MEANS.statistics[0].step), int(Fraction(rows) / MEANS.statistics[1].step))] * 2
-    noisy = mechanisms.NoisyCells(keys=[("东",), ("西",)], values=values, suppressed=0, threshold=None)
+    noisy = NoisyCells(keys=[("东",), ("西",)], values=values, suppressed=0, threshold=None)
     shown = max(0.0, min(120.0, 60 + total / rows)) if rows >= 0.5 else None
-    answer = assemble(MEANS, noisy, loss, lambda sql, tables: [(0, "东", shown, rows)])
+    answer = assemble(MEANS, [noisy], loss, lambda sql, tables: [(0, "东", shown, rows)])
     return shown, answer.intervals[0][1]
 
 
@@ -554,6 +543,6 @@ def test_more_rows_and_a_higher_price_make_it_narrower():
 
 def test_an_average_without_a_value_has_no_interval():
     assert mean_of(3, 0) == (None, None)
-    hidden = mechanisms.NoisyCells(keys=[("东",)], values=[(None, None)], suppressed=1, threshold=None)
-    answer = assemble(MEANS, hidden, ONE, lambda sql, tables: [(0, "东", 70.0, None)])
+    hidden = NoisyCells(keys=[("东",)], values=[(None, None)], suppressed=1, threshold=None)
+    answer = assemble(MEANS, [hidden], ONE, lambda sql, tables: [(0, "东", 70.0, None)])
     assert answer.intervals == ((None, None, None),)

@@ -19,11 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy import mechanisms, order
+from privacy.answer import NoisyCells, assemble, preview
 from privacy.choice import noise_scale
 from privacy.errors import Fault
 from privacy.loss import Loss, price
-from privacy.mechanisms import NoisyCells, add_noise, assemble, preview, release, value_scale
+from privacy.mechanisms import add_noise, release
 from privacy.order import END, VALUE, Picked, drawn, rows_beyond, sensitivity
+from privacy.scales import value_scale
 from privacy.sql.bound import BINS_OF_A_KEY, MAX_BINS, MOST_BINS, QUICK_BINS, USUAL_BINS, most_keys
 from privacy.sql.plan import Order, Statistic
 from tests.fakes.units import Given
@@ -337,7 +339,7 @@ def test_derived_columns_are_redrawn_by_the_interval_of_each_cell():
         assert columns == {"cell": 0, "s0": 90, "s1": 20, **off}
         return [(0, 60.0, 80.0)]
 
-    assert assemble(found, shown, ONE, spread).intervals == (((60.0, 80.0),),)
+    assert assemble(found, [shown], ONE, spread).intervals == (((60.0, 80.0),),)
 
 
 def test_a_day_is_released_as_a_day_and_has_no_interval():

@@ -32,7 +32,7 @@ def test_the_middle_of_the_draws_is_the_interval() -> None:
         rows: list[Cell] = [(7, float(draw)), (8, None), (9, float("nan"))]
         return [*rows, *([(10, 1.0)] if draw % 3 == 0 else []), *([(11, 1.0)] if draw % 2 == 0 else [])]
 
-    found = redrawn(PLAN, cells(4), SIGMA, finish)
+    found = redrawn(PLAN, [cells(4)], [SIGMA], finish)
     last = MAX_DRAWS - 1
     assert found[7] == [pytest.approx((0.025 * last, 0.975 * last))]
     assert [found[name] for name in (8, 9, 10)] == [[None], [None], [None]]
@@ -51,7 +51,7 @@ def test_the_middle_of_the_draws_is_the_interval() -> None:
 )
 def test_the_larger_the_question_the_fewer_the_draws(rows: int, draws: int) -> None:
     asked: list[str] = []
-    redrawn(replace(PLAN, around_rows=rows), cells(4), SIGMA, lambda sql, tables: asked.append(sql) or [])
+    redrawn(replace(PLAN, around_rows=rows), [cells(4)], [SIGMA], lambda sql, tables: asked.append(sql) or [])
     assert len(asked) == draws
 
 
@@ -62,5 +62,5 @@ def test_of_private_keys_those_that_are_shown_count(shown: int, draws: int) -> N
     """The plan has to reckon with 100,000 of them."""
     assert PRIVATE.around_rows == 200_000
     asked: list[str] = []
-    redrawn(PRIVATE, cells(shown), SIGMA, lambda sql, tables: asked.append(sql) or [])
+    redrawn(PRIVATE, [cells(shown)], [SIGMA], lambda sql, tables: asked.append(sql) or [])
     assert len(asked) == draws
