@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -82,12 +82,16 @@ class PlusMinus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoisyCells:
-    """Cells that may be shown: keys, and each statistic as a noisy lattice integer or a drawn quantile (None where withheld)."""
+    """Cells that may be shown: keys, and each statistic as a noisy lattice integer or a drawn quantile (None where withheld).
+
+    `deviation` is the standard deviation, in the value's own unit, of statistics that are more exact than their own noise.
+    """
 
     keys: list[Cell]
     values: list[tuple[Drawn, ...]]
     suppressed: int
     threshold: float | None
+    deviation: Mapping[str, float] = field(default_factory=dict)
 
 
 def preview(plan: Plan, loss: Loss, *, rows: int = 1_000) -> tuple[PlusMinus, ...]:
@@ -113,7 +117,7 @@ def assemble(plan: Plan, noisy: Sequence[NoisyCells], loss: Loss, finish: Finish
     """The asker's columns and order, and the intervals, by post-processing alone. `noisy` are the cells of each grouping."""
     tables = [_noisy_table(g, cells) for g, cells in zip(plan.groupings, noisy, strict=True)]
     rows = finish(plan.finish_sql, {place_name("noisy", i): table for i, table in enumerate(tables)})
-    sigma = [{s.name: value_scale(s, loss) for s in g.statistics} for g in plan.groupings]
+    sigma = [_deviations(g, cells, loss) for g, cells in zip(plan.groupings, noisy, strict=True)]
     spread = redrawn(plan, tables, sigma, finish) if plan.redraw_sql else {}
     names = [n for n, _ in tables[0].columns]
     ends = _Ends(
@@ -130,8 +134,21 @@ def assemble(plan: Plan, noisy: Sequence[NoisyCells], loss: Loss, finish: Finish
         suppressed=sum(n.suppressed for n in noisy),
         loss=loss,
         threshold=max((n.threshold for n in noisy if n.threshold is not None), default=None),
-        statistics=tuple(s for g in plan.groupings for s in g.statistics),
+        statistics=_statistics(plan),
     )
+
+
+def _statistics(plan: Plan) -> tuple[Statistic, ...]:
+    """Those of all groupings; where there are several, a statistic's label says which it is of."""
+    if not plan.also:
+        return plan.statistics
+    numbered = enumerate(plan.groupings, start=1)
+    return tuple(replace(s, label=f"{s.label} ({i})") for i, g in numbered for s in g.statistics)
+
+
+def _deviations(grouping: Grouping, noisy: NoisyCells, loss: Loss) -> dict[str, float]:
+    """The standard deviation of each statistic, in its own unit."""
+    return {s.name: noisy.deviation.get(s.name) or value_scale(s, loss) for s in grouping.statistics}
 
 
 def _noisy_table(grouping: Grouping, noisy: NoisyCells) -> SmallTable:

@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 
 from privacy import choice, order
 from privacy.answer import Answer, Drawn, NoisyCells, assemble
+from privacy.consistent import consistent
 from privacy.errors import Fault
 from privacy.loss import Loss
 from privacy.scales import paid, scale, threshold
@@ -57,7 +58,8 @@ Group = TypeVar("Group", bound=Grouping)
 def release(plan: Plan, units: Opened, loss: Loss, finish: Finish) -> Answer:
     """Choose keys and bounds, add noise, shape the answer. `finish` runs post-processing (`compute.ports.Engine.finishing`)."""
     found = [noisy_cells(grouping, units(grouping), loss) for grouping in plan.groupings]
-    return assemble(plan.with_groupings([g for g, _ in found]), [noisy for _, noisy in found], loss, finish)
+    plan = plan.with_groupings([grouping for grouping, _ in found])
+    return assemble(plan, consistent(plan, [noisy for _, noisy in found], loss), loss, finish)
 
 
 def noisy_cells(grouping: Group, units: Units, loss: Loss) -> tuple[Group, NoisyCells]:

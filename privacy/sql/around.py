@@ -1,44 +1,61 @@
-"""A question around an answer: SELECTs over one noisy subquery and public tables.
+"""A question around answers: SELECTs over noisy subqueries and public tables.
 
-Owns what may stand where. Exactly one subquery aggregates over private rows, the *answer*; it is compiled by the same rules as a
-question of its own (`privacy.sql.compile`), bounds, noise, minimum of units and all. Whatever stands around it is text over two
-kinds of small tables: `noisy`, the cells of that answer, and `p0`, `p1`, …, rows of public tables. So it is post-processing
-(Dwork & Roth 2014, Proposition 2.1): no choice of outer text can change the privacy loss, or reach a private row, because none is
-among the tables it runs on. A query is one of three things, by what its FROM reads:
+Owns what may stand where. A subquery that aggregates over private rows is an *answer*; it is compiled by the same rules as a
+question of its own (`privacy.sql.compile`), bounds, noise, minimum of units and all. Whatever stands around answers is text over
+two kinds of small tables: `noisy`, `noisy1`, …, the cells of each answer, and `p0`, `p1`, …, rows of public tables. So it is
+post-processing (Dwork & Roth 2014, Proposition 2.1): no choice of outer text can change the privacy loss, or reach a private row,
+because none is among the tables it runs on.
+
+Answers that ask the same of the same rows are one. Of m different ones each pays rho/m, and of those that select private keys
+each an equal part of delta. Their losses add up to the price (Bun & Steinke 2016, Lemmas 2.3 and 8.2).
+
+A query is one of three things, by what its FROM reads:
 
 - PUBLIC: public tables alone;
 - ROWS: rows of units (`privacy.sql.tracked`), which may stand inside the answer and nowhere else;
 - ANSWER: rows of units, aggregated without the unit among the keys, or anything that reads such a query.
 
-Two answers of which one is not word for word the other's plan are refused: each would need a price of its own. A name that WITH
-gave to an answer is poison where rows are tracked, so that it never stands for a private table of that name.
+A name that WITH gave to an answer is poison where rows are tracked, so that it never stands for a private table of that name.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from fractions import Fraction
 
 from sqlglot import exp
 
 from privacy.errors import Text
-from privacy.facts import Kind, TableFacts
+from privacy.facts import Kind, PrivacyUnit, TableFacts
 from privacy.sql.bound import MAX_CELLS
 from privacy.sql.expressions import quote_name
 from privacy.sql.outer import combined, selected
 from privacy.sql.parse import refuse, require_arguments, where_of
-from privacy.sql.plan import TYPES, Output, Plan, PublicRows
-from privacy.sql.problems import AnswerBesideRows, PublicTooLarge, SqlRefused, TooManyCells, TwoAnswers, UnknownTable
+from privacy.sql.plan import TYPES, Grouping, Nested, Output, Plan, PublicRows, bare, place_name
+from privacy.sql.problems import (
+    AnswerBesideRows,
+    DifferentUnits,
+    PublicTooLarge,
+    SqlRefused,
+    TooManyCells,
+    TooManyParts,
+    UnknownTable,
+)
 from privacy.sql.resolve import stored
 from privacy.sql.selects import aggregate_in, group_nodes
-from privacy.sql.shape import redrawn_cell
+from privacy.sql.sets import expanded, has_sets, keys_of_sets
+from privacy.sql.shape import Shape, redrawn_cell
 from privacy.sql.small import Column, Table, renamed, require_small
 from privacy.sql.terms import Term
 from privacy.sql.tracked import Names, named_queries
 
 #: Rows of public tables that are read beside an answer, all tables together: they travel as plain values.
 MAX_PUBLIC_ROWS = 100_000
+#: Different answers in one question: each reads the rows anew and gets its part of the price.
+MAX_ANSWERS = 16
 
 
 class Reads(IntEnum):
@@ -51,18 +68,23 @@ class Reads(IntEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Core:
-    """The answer in the middle: its plan, and its columns as text over noisy cells.
-
-    `loose` is `sql` without what only leaves rows out at its end. `domains` has the number of values of each key (None: private),
-    `rows` is the most rows it may have.
-    """
+    """An answer: its plan, and what becomes of its noisy cells. `keys` are the texts of its keys, `rows` the most rows it has."""
 
     plan: Plan
-    sql: str
-    loose: str
+    unit: PrivacyUnit
+    shape: Shape
     terms: tuple[Term, ...]
-    domains: tuple[int | None, ...]
+    keys: tuple[str, ...]
     rows: int
+
+    @property
+    def domains(self) -> tuple[int | None, ...]:
+        """The number of values of each key; None for a private one."""
+        return tuple(None if k.domain is None else len(k.domain) for k in self.plan.keys)
+
+    def sql(self, cells: str, *, choosing: bool) -> str:
+        """Its rows as text over the table `cells`; without `choosing` those too that only the end of it leaves out."""
+        return self.shape.sql(cells, "cell", [k.name for k in self.plan.keys], choosing=choosing)
 
 
 Answering = Callable[[exp.Select, Names], Core]
@@ -92,12 +114,14 @@ class Around:
     def __init__(self, names: Names, answer: Answering) -> None:
         self.scope = Scope(names=names)
         self.answer = answer
-        self.core: Core | None = None
+        self.cores: list[Core] = []
+        self.nested: list[Nested] = []
         self.public: dict[str, _Public] = {}
         # A node is kept beside what was found of it, so that its id stays its own.
         self._within: dict[int, tuple[exp.Expr, Scope]] = {}
         self._reads: dict[int, tuple[exp.Expr, Reads]] = {}
         self._tables: dict[int, tuple[exp.Expr, Table]] = {}
+        self._placed: dict[int, int] = {}
 
     # --- what a query reads ---------------------------------------------------------------------------------------------
 
@@ -106,7 +130,7 @@ class Around:
         if not isinstance(query, exp.Select | exp.SetOperation):
             return False
         if isinstance(query, exp.Select) and self._from(query, self.within(query, self.scope)) is Reads.ROWS:
-            return False
+            return has_sets(query)
         return self.reads(query, self.scope) is Reads.ANSWER
 
     def reads(self, query: exp.Expr, scope: Scope) -> Reads:
@@ -173,6 +197,8 @@ class Around:
     def _table(self, query: exp.Expr, outside: Scope) -> Table:
         scope = self.within(query, outside)
         self._require_understood(query, scope)
+        if isinstance(query, exp.Select) and has_sets(query) and self._from(query, scope) is Reads.ROWS:
+            return self._sets(query, scope)
         if self.reads(query, outside) is Reads.ROWS:
             raise self._beside(query)
         if isinstance(query, exp.SetOperation):
@@ -242,9 +268,8 @@ class Around:
 
     def _answer(self, select: exp.Select, outside: Scope) -> Table:
         found = self.answer(select, outside.names)
-        if self.core is not None and _named_apart(found.plan) != _named_apart(self.core.plan):
-            raise TwoAnswers(where=where_of(select))
-        self.core = self.core or found
+        at = self._place(found)
+        self._placed[id(select)] = at
         places = {t.sql: i for i, t in reversed(list(enumerate(found.terms)))}
         keys = [places.get(f"k{i}") for i in range(len(found.domains))]
         quantiles = {s.name for s in found.plan.statistics if s.order is not None}  # each cell's has a ± of its own
@@ -252,14 +277,13 @@ class Around:
         for i, (term, output) in enumerate(zip(found.terms, found.plan.outputs, strict=True)):
             shown = Term(sql=f"o{i}" if term.kind else "NULL", kind=term.kind)
             repeats = _repeats(found, keys.index(i)) if i in keys else None
-            statistic = None if output.statistic in quantiles else output.statistic
-            columns.append(
-                Column(name=output.name, term=shown, fixed=output.is_key, statistic=statistic, repeats=repeats)
-            )
+            own = None if output.statistic in quantiles or output.statistic is None else (at, output.statistic)
+            columns.append(Column(name=output.name, term=shown, fixed=output.is_key, statistic=own, repeats=repeats))
         unique = None if None in keys else frozenset(k for k in keys if k is not None)
+        cells = place_name("noisy", at)
         return Table(
-            sql=found.sql,
-            loose=found.loose,
+            sql=found.sql(cells, choosing=True),
+            loose=found.sql(cells, choosing=False),
             row="cell",
             columns=tuple(columns),
             rows=found.rows,
@@ -268,31 +292,61 @@ class Around:
             unique=unique,
         )
 
+    def _place(self, found: Core) -> int:
+        """Which of the answers this one is; a further one when there is none that asks the same of the same rows."""
+        known = [bare(c.plan) for c in self.cores]
+        if bare(found.plan) in known:
+            return known.index(bare(found.plan))
+        first = self.cores[0] if self.cores else found
+        if first.unit.space != found.unit.space:
+            names = found.plan.tables[0], first.plan.tables[0]
+            raise DifferentUnits(name=names[0], unit=found.unit.stands_for, base=names[1], own=first.unit.stands_for)
+        if len(known) == MAX_ANSWERS:
+            raise TooManyParts(count=MAX_ANSWERS + 1, part=Text("different answers", "个不同的结果"), limit=MAX_ANSWERS)
+        self.cores.append(found)
+        return len(known)
+
+    def _sets(self, select: exp.Select, scope: Scope) -> Table:
+        """Groupings of the same rows; those by public keys get consistent totals."""
+        whole, members = expanded(select, scope.names)
+        table = self.table(whole, scope)
+        places = dict.fromkeys(self._placed[id(m)] for m in members)
+        known = {place for family in self.nested for place, _ in family}
+        public = [p for p in places if p not in known and not self.cores[p].plan.selects_keys]
+        axes = list(dict.fromkeys(key for p in public for key in self.cores[p].keys))
+        if len(public) > 1:
+            self.nested.append(tuple((p, tuple(axes.index(k) for k in self.cores[p].keys)) for p in public))
+        return table
+
     # --- the plan -------------------------------------------------------------------------------------------------------
 
     def plan(self, query: exp.Expr) -> Plan:
-        """The plan of a question that encloses an answer: that of the answer, finished otherwise."""
+        """The plan of a question that encloses answers. What WITH names and nobody reads is not asked, and not paid."""
         found = self.table(query, self.scope)
-        assert self.core is not None, "a query that reads an answer compiles it"
-        if found.rows > MAX_CELLS:
-            raise TooManyCells(count=found.rows, limit=MAX_CELLS)
-        core = self.core.plan
-        outputs = tuple(
-            Output(name=c.name, kind=c.term.kind or Kind.TEXT, is_key=c.fixed, statistic=c.statistic)
-            for c in found.columns
-        )
+        named = [re.search(rf"\bFROM {place_name('noisy', i)}\b", found.sql) for i in range(len(self.cores))]
+        used = [core for core, name in zip(self.cores, named, strict=True) if name]
+        if used != self.cores[: len(used)]:
+            again = Around(self.scope.names, self.answer)
+            again.cores = used
+            return again.plan(query)
+        plans = [core.plan for core in used]
+        groupings = _priced([bare(plan) for plan in plans])
+        _require_room(found, groupings)
+        outputs = tuple(_output(c) for c in found.columns)
         public = [_public_rows(p) for p in self.public.values()]
-        return replace(
-            core,
+        first = replace(
+            plans[0],
             question=query.sql(dialect="duckdb", comments=False),
-            tables=tuple(dict.fromkeys([*core.tables, *self.public])),
+            tables=tuple(dict.fromkeys([*(t for plan in plans for t in plan.tables), *self.public])),
             outputs=outputs,
             finish_sql=found.sql,
             spread_sql="",
+            nested=_among(self.nested, len(used)),
             public=tuple(public),
-            redraw_sql=_redraw_sql(core, outputs, found),
+            redraw_sql=_redraw_sql(groupings, outputs, found),
             around_rows=found.work,
         )
+        return first.with_groupings(groupings)
 
 
 def _answers(select: exp.Select, scope: Scope) -> bool:
@@ -301,7 +355,8 @@ def _answers(select: exp.Select, scope: Scope) -> bool:
     if select.args.get("group") is None and all(p is None or aggregate_in(p) is None for p in parts):
         return False
     rows = scope.names.aside().relation(select).scope
-    return not any(rows.names_unit(k.unnest()) for k in group_nodes(select, rows))
+    keys = keys_of_sets(select, rows) if has_sets(select) else group_nodes(select, rows)
+    return not any(rows.names_unit(k.unnest()) for k in keys)
 
 
 def _inside(select: exp.Select) -> Iterator[exp.Expr]:
@@ -313,9 +368,31 @@ def _inside(select: exp.Select) -> Iterator[exp.Expr]:
             yield from (n for n in part.walk(prune=lambda n: isinstance(n, exp.Query)) if isinstance(n, exp.Query))
 
 
-def _named_apart(plan: Plan) -> Plan:
-    """The plan without what does not change its answer."""
-    return replace(plan, question="", tables=())
+def _priced(groupings: list[Grouping]) -> list[Grouping]:
+    """Each with its part of the price."""
+    part, selecting = Fraction(1, len(groupings)), sum(g.selects_keys for g in groupings)
+    return [g.paying(part, Fraction(1, max(1, selecting))) for g in groupings]
+
+
+def _require_room(table: Table, groupings: list[Grouping]) -> None:
+    """Refuse more cells of public keys than one answer may have; each answer by private keys may have as many once more."""
+    public, private = (g.cells or 0 for g in groupings), sum(g.selects_keys for g in groupings)
+    room = MAX_CELLS * max(1, private + (private < len(groupings)))
+    for count, limit in ((sum(public), MAX_CELLS), (table.rows, room)):
+        if count > limit:
+            raise TooManyCells(count=count, limit=limit)
+
+
+def _among(nested: list[Nested], count: int) -> tuple[Nested, ...]:
+    """The families without the answers that nobody reads."""
+    kept = [tuple(member for member in family if member[0] < count) for family in nested]
+    return tuple(family for family in kept if len(family) > 1)
+
+
+def _output(column: Column) -> Output:
+    at, statistic = column.statistic or (0, None)
+    kind = column.term.kind or Kind.TEXT
+    return Output(name=column.name, kind=kind, is_key=column.fixed, statistic=statistic, grouping=at)
 
 
 def _repeats(core: Core, key: int) -> int | None:
@@ -339,7 +416,7 @@ def _public_rows(public: _Public) -> PublicRows:
     return PublicRows(name=public.name, columns=tuple(columns), sql=sql)
 
 
-def _redraw_sql(core: Plan, outputs: tuple[Output, ...], table: Table) -> str:
+def _redraw_sql(groupings: list[Grouping], outputs: tuple[Output, ...], table: Table) -> str:
     """The question over cells whose noise is drawn again, each cell's by itself; "" when no column is derived.
 
     What the last clauses leave out is not left out: a row of the answer shall be seen in all draws, not only where it would
@@ -348,10 +425,12 @@ def _redraw_sql(core: Plan, outputs: tuple[Output, ...], table: Table) -> str:
     derived = [f"TRY(CAST(o{i} AS DOUBLE)) AS o{i}" for i, o in enumerate(outputs) if o.is_redrawn]
     if not derived:
         return ""
-    columns = [
-        "n.cell",
-        *(f"n.{k.name}" for k in core.keys),
-        *(redrawn_cell(i, s) for i, s in enumerate(core.statistics)),
-    ]
-    noisy = f"SELECT {', '.join(columns)} FROM cells AS n CROSS JOIN turn AS z CROSS JOIN scales AS c"
-    return f"WITH noisy AS ({noisy}) SELECT {table.row}, {', '.join(derived)} FROM ({table.loose})"
+    steps, numbered = [], 0
+    for place, grouping in enumerate(groupings):
+        columns = ["n.cell", *(f"n.{k.name}" for k in grouping.keys)]
+        columns += [redrawn_cell(numbered + i, s) for i, s in enumerate(grouping.statistics)]
+        numbered += len(grouping.statistics)
+        cells, scales = place_name("cells", place), place_name("scales", place)
+        source = f"{cells} AS n CROSS JOIN turn AS z CROSS JOIN {scales} AS c"
+        steps.append(f"{place_name('noisy', place)} AS (SELECT {', '.join(columns)} FROM {source})")
+    return f"WITH {', '.join(steps)} SELECT {table.row}, {', '.join(derived)} FROM ({table.loose})"

@@ -21,7 +21,7 @@ from privacy.sql.bound import FEWEST_BINS, MAX_CELLS, MAX_STATISTICS, Measure, m
 from privacy.sql.expressions import Reader
 from privacy.sql.finish import AnswerScope, opened
 from privacy.sql.membership import row_condition
-from privacy.sql.parse import MAX_DEPTH, parse_query, refuse, require_clauses, require_select
+from privacy.sql.parse import MAX_DEPTH, parse_query, require_clauses, require_select
 from privacy.sql.plan import Aggregate, Codes, Key, Output, Plan, Statistic
 from privacy.sql.problems import (
     NoAggregate,
@@ -31,7 +31,7 @@ from privacy.sql.problems import (
 )
 from privacy.sql.resolve import Relation
 from privacy.sql.rows import coded_sql, counted, digit, rows_sql
-from privacy.sql.selects import group_nodes, require_no_aggregate
+from privacy.sql.selects import group_nodes, require_no_aggregate, require_no_star
 from privacy.sql.shape import MAX_OUTPUTS, Shape, redrawn_cell, shaped, tried_condition
 from privacy.sql.terms import Term
 from privacy.sql.texts import MAX_JOINED_TEXTS, growth
@@ -103,13 +103,14 @@ def _core(draft: Draft) -> Core:
     """An answer that a question is asked around, and its columns as the rows of a table."""
     require_clauses(draft.select)
     plan = _plan(_ruled(draft))
-    domains = [len(k.domain) if k.domain is not None else None for k in draft.keys]
+    unit = draft.relation.unit
+    assert unit is not None, "an answer is about units"
     return Core(
         plan=plan,
-        sql=plan.finish_sql,
-        loose=finish_sql(draft, choosing=False),
+        unit=unit,
+        shape=draft.shape,
         terms=tuple(draft.output_terms),
-        domains=tuple(domains),
+        keys=tuple(t.sql for t in draft.key_terms),
         rows=min(draft.shape.most, MAX_CELLS if draft.cells is None else draft.cells),
     )
 
@@ -187,16 +188,11 @@ def answer_columns(draft: Draft) -> None:
     items = draft.select.expressions
     if len(items) > MAX_OUTPUTS:
         raise TooManyParts(count=len(items), part=Text("columns", "列"), limit=MAX_OUTPUTS)
+    require_no_star(items)
     by_sql = {t.sql: _key_term(f"k{i}", t) for i, t in enumerate(draft.key_terms)}
     draft.aggregates = AggregateReader(draft.relation, summed_terms(opened(draft.select), draft.relation))
     draft.scope = AnswerScope(aggregates=draft.aggregates, keys=by_sql)
     for i, item in enumerate(items):
-        if isinstance(item, exp.Star):
-            raise refuse(
-                Text("* (all columns)", "*（全部列）"),
-                item,
-                Text("Name the columns you group by.", "请写出分组所用的列。"),
-            )
         term = Reader(draft.scope).read(item.unalias())
         draft.outputs.append(_output(item, term, draft))
         draft.output_terms.append(term)
@@ -325,9 +321,9 @@ def _key_sql(node: exp.Expr, term: Term) -> str:
     )
 
 
-def finish_sql(draft: Draft, *, choosing: bool = True) -> str:
+def finish_sql(draft: Draft) -> str:
     """The answer as text over the noisy cells (`Shape.sql`)."""
-    return draft.shape.sql("noisy", "cell", [k.name for k in draft.keys], choosing=choosing)
+    return draft.shape.sql("noisy", "cell", [k.name for k in draft.keys])
 
 
 def _spread_sql(draft: Draft) -> str:

@@ -66,7 +66,10 @@ _NAMES: dict[type[exp.Expr], Text] = {
     exp.Bracket: Text("an index [ ]", "下标 [ ]"),
     exp.Order: Text("ORDER BY inside an aggregate", "聚合函数中的 ORDER BY"),
 }
-_LEVELS = Text("Ask for each level with its own GROUP BY.", "请用各自的 GROUP BY 分别提问。")
+_LEVELS = Text(
+    "It stands in the GROUP BY of a SELECT that aggregates over many units.",
+    "它只能写在跨越多个隐私单元进行聚合的 SELECT 的 GROUP BY 中。",
+)
 _ONE_SELECT = Text(
     "A subquery may stand in FROM or WITH, and in WHERE behind IN or EXISTS.",
     "子查询可以写在 FROM 或 WITH 中，也可以在 WHERE 中写在 IN 或 EXISTS 之后。",

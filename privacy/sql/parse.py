@@ -80,7 +80,7 @@ _NAMES: dict[str, Text] = {
 _ADVICE: dict[str, Text] = {
     "on": Text("Write QUALIFY row_number() OVER (…) = 1.", "请写成 QUALIFY row_number() OVER (…) = 1。"),
     "windows": Text("Write the window behind OVER.", "请将窗口写在 OVER 之后。"),
-    "rollup": Text("Ask for each level with its own GROUP BY.", "请用各自的 GROUP BY 分别提问。"),
+    "rollup": Text("Write GROUP BY ROLLUP (a, b).", "请写成 GROUP BY ROLLUP (a, b)。"),
     "db": Text("Write the table's name alone.", "请只写表名。"),
 }
 _CUT = Text(

@@ -13,10 +13,10 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from fractions import Fraction
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -336,13 +336,22 @@ class Plan(Grouping):
         return sum(g.selects_keys for g in self.groupings)
 
     def with_groupings(self, found: Sequence[Grouping]) -> Plan:
-        """The plan with other statistics in its groupings."""
-        return replace(self, statistics=found[0].statistics, also=tuple(found[1:]))
+        """The plan with these groupings in place of its own."""
+        return replace(self, **_own(found[0]), also=tuple(found[1:]))
 
     def digest(self) -> str:
         """SHA-256 (hex) of the canonical plan."""
         text = json.dumps(asdict(self), sort_keys=True, default=str, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def bare(grouping: Grouping) -> Grouping:
+    """The grouping without the plan that it may be the first of."""
+    return Grouping(**_own(grouping))
+
+
+def _own(grouping: Grouping) -> dict[str, Any]:
+    return {f.name: getattr(grouping, f.name) for f in fields(Grouping)}
 
 
 def place_name(table: str, place: int) -> str:

@@ -12,7 +12,7 @@ sentence here may be shown to the asker.
     └── SqlRefused
         ├── Unsupported · UnknownFunction · UnknownTable · UnknownColumn · AmbiguousColumn
         ├── NoPrivateTable · PrivateNotOnUnit · DifferentUnits · JoinNeedsCondition · JoinLosesUnit · JoinFanOutUnknown
-        ├── NoisySubquery · UnitMissing · TwoAnswers · AnswerBesideRows · PublicTooLarge
+        ├── NoisySubquery · UnitMissing · AnswerBesideRows · PublicTooLarge
         ├── UnitColumnUsed · DistinctNotCounted · NotGrouped · MisplacedAggregate · UnknownAggregate · NoAggregate
         └── TypeMismatch · BadLiteral · Unbounded · BadPosition · TooManyCells · TooManyParts
 """
@@ -154,20 +154,6 @@ class NoisySubquery(SqlRefused):
     hint = Text(
         "Add {column} to its GROUP BY, or ask it as a question of its own.",
         "请在其 GROUP BY 中加入 {column}，或把它单独作为一个问题提出。",
-    )
-
-
-class TwoAnswers(SqlRefused):
-    """Two subqueries that aggregate over private rows, each in its own way."""
-
-    code = "sql.two_answers"
-    sentence = Text(
-        "The question holds two different aggregating subqueries over private rows{where}; one answer gets noise at a time.",
-        "该问题含有两个不同的、对受保护的行进行聚合的子查询{where}；一次只能对一个结果加噪。",
-    )
-    hint = Text(
-        "Ask for both in one subquery, with FILTER (WHERE condition) or one more grouping key, name it in WITH and use it twice.",
-        "请用 FILTER (WHERE 条件) 或增加一个分组键，把两者写进同一个子查询，在 WITH 中命名后重复使用。",
     )
 
 

@@ -107,6 +107,17 @@ def require_no_aggregate(where: exp.Expr) -> None:
         raise MisplacedAggregate(name=written_name(found), where=where_of(found))
 
 
+def require_no_star(items: Sequence[exp.Expr]) -> None:
+    """Rows are never shown, so there is no "all columns"."""
+    for item in items:
+        if isinstance(item, exp.Star):
+            raise refuse(
+                Text("* (all columns)", "*（全部列）"),
+                item,
+                Text("Name the columns you group by.", "请写出分组所用的列。"),
+            )
+
+
 def aggregate_in(node: exp.Expr) -> exp.Expr | None:
     """An aggregate of the rows at hand: not of a window, not of a subquery."""
     stopped = exp.Window | exp.Query
@@ -351,10 +362,11 @@ def group_nodes(select: exp.Select, scope: HasColumns) -> list[exp.Expr]:
         return [e.unalias() for e in select.expressions if e.find(exp.AggFunc, exp.Window) is None]
     if not group.expressions:
         raise refuse(Text("GROUP BY without a key", "没有分组键的 GROUP BY"), group)
-    return [_group_node(node, select, scope) for node in group.expressions]
+    return [group_node(node, select, scope) for node in group.expressions]
 
 
-def _group_node(node: exp.Expr, select: exp.Select, scope: HasColumns) -> exp.Expr:
+def group_node(node: exp.Expr, select: exp.Select, scope: HasColumns) -> exp.Expr:
+    """What one key stands for: itself, or the column of the SELECT list at its position or of its name."""
     if isinstance(node, exp.Literal) and not node.args.get("is_string"):
         items: list[exp.Expr] = select.expressions
         return items[place(node, items, "GROUP BY")].unalias()

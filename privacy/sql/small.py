@@ -44,13 +44,14 @@ _ONE_ROW = Text(
 class Column:
     """One column of a small table. `term` has the bare name o<i> for its text.
 
-    `statistic` is set when its values are exactly a statistic's noisy values, `repeats` is the most rows that share one value.
+    `statistic` is set when its values are exactly a statistic's noisy values: the place of its answer, and its name. `repeats`
+    is the most rows that share one value.
     """
 
     name: str
     term: Term
     fixed: bool
-    statistic: str | None
+    statistic: tuple[int, str] | None
     repeats: int | None = None
 
 

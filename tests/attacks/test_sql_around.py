@@ -91,16 +91,6 @@ REACHING = {
         f"SELECT * FROM (WITH RECURSIVE r AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM r) SELECT i FROM r) x, {T}",
         "sql.unsupported",
     ),
-    "a second answer": (f"SELECT n, (SELECT count(*) FROM visits WHERE age > 50) AS m FROM {T}", "sql.two_answers"),
-    "the same answer of other rows": (
-        f"SELECT t.n - u.n AS d FROM {T} JOIN (SELECT city, count(*) AS n FROM visits WHERE urgent GROUP BY city) u USING (city)",
-        "sql.two_answers",
-    ),
-    "the same answer beside a filter": (
-        "WITH x AS (SELECT city, count(*) AS n FROM visits GROUP BY city) "
-        "SELECT city, n FROM x UNION ALL SELECT city, count(*) FROM visits WHERE urgent GROUP BY city",
-        "sql.two_answers",
-    ),
     "another statement": (f"SELECT n FROM {T}; DROP TABLE visits", "sql.one_statement"),
 }  # fmt: skip
 

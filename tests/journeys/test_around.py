@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 import sandbox as sb
-from sandbox.client.errors import SandboxError
 from sandbox.journeys import people
 from sandbox.say import speaking
 from sandbox.worker import perform
@@ -93,8 +92,19 @@ def test_cells_become_regions_and_keep_their_intervals(hub: sb.Client) -> None:
     assert answer.rows[0][1] == pytest.approx(1000 * 799 / 1500, rel=0.2)
 
 
-def test_a_second_answer_in_one_question_is_refused_at_no_cost(hub: sb.Client) -> None:
+def test_two_answers_in_one_question_share_its_price(hub: sb.Client) -> None:
     sql = "SELECT (SELECT COUNT(*) FROM visits WHERE amount > 50) / (SELECT COUNT(*) FROM visits) AS part"
-    with pytest.raises(SandboxError) as caught:
-        hub.query("health/visits", sql).ask(epsilon=0.1)
-    assert caught.value.code == "sql.two_answers"
+    answer = hub.query("health/visits", sql).ask(epsilon=1.0)
+    low, high = answer.intervals[0][0]
+    assert 0 < low < answer.rows[0][0] < high < 1.1
+    assert answer.cost.epsilon == 1.0
+    assert [b.share for b in answer.told.bounds] == [0.5, 0.5]
+
+
+def test_a_rollup_has_totals_that_agree(hub: sb.Client) -> None:
+    answer = hub.query("health/visits", "SELECT city, COUNT(*) AS n FROM visits GROUP BY ROLLUP (city)").ask(
+        epsilon=1.0
+    )
+    assert answer.rows[-1][0] is None, "the total comes last"
+    assert sum(n for _, n in answer.rows[:-1]) == answer.rows[-1][1]
+    assert all(low <= n <= high for (_, n), (_, (low, high)) in zip(answer.rows, answer.intervals, strict=True))

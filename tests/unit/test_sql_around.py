@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 from sqlglot import exp
 
 from privacy.errors import Problem
-from privacy.facts import DatasetFacts, Kind
+from privacy.facts import DatasetFacts, Kind, PrivacyUnit
+from privacy.loss import Loss
 from privacy.sql import Plan, compile_query
-from privacy.sql.around import MAX_PUBLIC_ROWS, Around
+from privacy.sql.around import MAX_ANSWERS, MAX_PUBLIC_ROWS, Around
 from privacy.sql.problems import AnswerBesideRows
 from privacy.sql.small import MAX_AROUND_ROWS
 from privacy.sql.tracked import Names
+from tests.fakes import city
 from tests.fakes.city import FACTS, PLACES
 
 ANSWER = "SELECT city, count(*) AS n, avg(age) AS age FROM visits GROUP BY city"
@@ -67,9 +70,55 @@ def test_the_answer_in_the_middle_is_what_it_would_be_alone() -> None:
 def test_an_answer_written_twice_is_one() -> None:
     twice = f"SELECT a.n - b.n AS d FROM ({ANSWER}) a JOIN ({ANSWER}) b USING (city)"
     assert plan(twice).statistics == compile_query(ANSWER, FACTS).statistics
-    assert code(twice.replace("avg(age) AS age FROM visits", "avg(age) AS age FROM visits WHERE urgent", 1)) == (
-        "sql.two_answers"
-    )
+    assert plan(twice).also == ()
+    shown_otherwise = f"SELECT a.n - b.m AS d FROM ({ANSWER}) a JOIN ({ANSWER.replace('AS n', 'AS m')}) b USING (city)"
+    assert plan(shown_otherwise).also == ()
+
+
+def test_different_answers_share_the_price() -> None:
+    twice = f"SELECT a.n - b.n AS d FROM ({ANSWER}) a JOIN ({ANSWER}) b USING (city)"
+    two = plan(twice.replace("avg(age) AS age FROM visits", "avg(age) AS age FROM visits WHERE urgent", 1))
+    alone = compile_query(ANSWER, FACTS)
+    assert len(two.groupings) == 2
+    for grouping in two.groupings:
+        assert [s.share for s in grouping.statistics] == [s.share / 2 for s in alone.statistics]
+    assert sum(s.share + s.ratio_share for g in two.groupings for s in g.statistics) + sum(
+        g.length_share for g in two.groupings
+    ) == (1)
+
+
+def test_private_keys_share_delta() -> None:
+    sql = "SELECT a.n + b.n + (SELECT count(*) FROM visits) AS n FROM ({}) a JOIN ({}) b USING (code)"
+    codes = "SELECT code, count(*) AS n FROM visits GROUP BY code"
+    found = plan(sql.format(codes, codes.replace(" GROUP", " WHERE urgent GROUP")))
+    assert found.selections == 2
+    assert [g.delta_share for g in found.groupings if g.selects_keys] == [Fraction(1, 2)] * 2
+    loss = Loss(10**9, 1001)
+    assert sum(g.selecting(loss).delta for g in found.groupings if g.selects_keys) == 1000
+    whole = sum(s.share + s.ratio_share for g in found.groupings for s in g.statistics)
+    assert whole + sum(g.length_share for g in found.groupings) == 1
+
+
+def test_answers_about_different_kinds_of_units_stay_apart() -> None:
+    firms = replace(city.WAGES, name="firms", unit=PrivacyUnit(column="person_id", stands_for="firm", space="firm-id"))
+    with pytest.raises(Problem) as caught:
+        compile_query(
+            "SELECT count(*) FROM visits UNION ALL SELECT count(*) FROM firms",
+            replace(FACTS, tables=(*FACTS.tables, firms)),
+        )
+    assert caught.value.code == "sql.different_units"
+
+
+def test_there_are_not_too_many_answers() -> None:
+    answers = [f"(SELECT count(*) FROM visits WHERE age > {i})" for i in range(MAX_ANSWERS + 1)]
+    assert len(plan(f"SELECT {' + '.join(answers[1:])} AS n").groupings) == MAX_ANSWERS
+    assert code(f"SELECT {' + '.join(answers)} AS n") == "sql.too_many_parts"
+
+
+def test_cells_of_all_answers_count() -> None:
+    wide = "SELECT city, dept, dayofyear(day) AS d, count(*) AS n FROM visits{} GROUP BY city, dept, d"
+    many = [wide.format(f" WHERE age > {i}") for i in range(MAX_ANSWERS)]
+    assert code(" UNION ALL ".join(many)) == "sql.too_many_cells"
 
 
 def test_names_of_with_hide_tables() -> None:
@@ -95,7 +144,19 @@ def test_what_with_names_is_read_though_nobody_uses_it() -> None:
         "places",
     )
     assert plan(f"WITH x AS (SELECT note FROM visits), t AS ({ANSWER}) SELECT n FROM t").outputs[0].statistic == "s0"
-    assert code(f"WITH x AS ({PAIRS}), t AS ({ANSWER}) SELECT n FROM t") == "sql.two_answers"
+
+
+def test_what_nobody_reads_is_not_paid() -> None:
+    alone = compile_query(ANSWER, FACTS)
+    for sql in (
+        f"WITH x AS ({PAIRS}), t AS ({ANSWER}) SELECT n FROM t",
+        f"WITH t AS ({ANSWER}), x AS ({PAIRS}) SELECT n FROM t",
+        f"WITH x AS (SELECT city, dept, count(*) AS n FROM visits GROUP BY CUBE (city, dept)), t AS ({ANSWER}) SELECT n FROM t",
+    ):
+        found = plan(sql)
+        assert (found.statistics, found.also, found.nested) == (alone.statistics, (), ())
+    some = f"WITH x AS ({PAIRS}), r AS (SELECT city, count(*) AS n FROM visits GROUP BY ROLLUP (city)) SELECT city, n FROM r"
+    assert plan(some).nested == (((0, (0,)), (1, ())),)
 
 
 def test_tracked_rows_and_public_rows_stay_what_they_are() -> None:

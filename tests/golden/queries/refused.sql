@@ -44,8 +44,6 @@ sql.answer_beside_rows | SELECT count(*) FROM visits v JOIN (SELECT city, count(
 sql.answer_beside_rows | WITH t AS (SELECT city, count(*) AS n FROM visits GROUP BY city) SELECT city, (SELECT note FROM visits LIMIT 1) AS x FROM t
 sql.answer_beside_rows | WITH t AS (SELECT city, count(*) AS n FROM visits GROUP BY city) SELECT city FROM t WHERE city IN (SELECT city FROM visits)
 sql.answer_beside_rows | WITH t AS (SELECT city, count(*) AS n FROM visits GROUP BY city) SELECT city FROM t UNION ALL SELECT note FROM visits
-sql.two_answers | SELECT (SELECT count(*) FROM visits WHERE urgent) / (SELECT count(*) FROM visits) AS share
-sql.two_answers | SELECT a.n, b.n FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) a JOIN (SELECT city, count(*) AS n FROM visits WHERE urgent GROUP BY city) b USING (city)
 sql.unknown_column | SELECT city, (SELECT count(*) FROM visits WHERE visits.city = t.city) AS n FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) t
 sql.unknown_function | SELECT city, getenv('HOME') AS h FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) t
 sql.unknown_aggregate | SELECT string_agg(city, ',') AS c FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) t
@@ -73,12 +71,7 @@ sql.private_not_on_unit | SELECT count(*) FROM visits v, wages w, places p WHERE
 sql.unsupported | SELECT count(*) FROM visits v NATURAL JOIN places p
 sql.unsupported | SELECT count(*) FROM visits v ASOF JOIN events e ON v.day >= e.held
 sql.unit_missing | SELECT count(*) FROM visits v WHERE EXISTS (SELECT 1 FROM wages w WHERE w.wage > v.age)
-sql.two_answers | SELECT count(*) FROM visits UNION ALL SELECT count(*) FROM wages
-sql.two_answers | SELECT count(*) FROM visits INTERSECT SELECT count(*) FROM wages
 sql.unsupported | WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r
-sql.unsupported | SELECT city, count(*) FROM visits GROUP BY ROLLUP (city)
-sql.unsupported | SELECT city, dept, count(*) FROM visits GROUP BY GROUPING SETS ((city), (dept))
-sql.unsupported | SELECT city, dept, count(*) FROM visits GROUP BY CUBE (city, dept)
 sql.not_grouped | SELECT sum(amount) OVER () FROM visits
 sql.unsupported | SELECT count(*) FROM visits WHERE rank() OVER (ORDER BY age) < 3
 sql.misplaced_aggregate | SELECT sum(count(*)) FROM visits
@@ -108,3 +101,11 @@ sql.type_mismatch | SELECT min(seen), max(seen) FROM visits
 sql.unknown_aggregate | SELECT approx_quantile(amount, 0.5) FROM visits
 sql.too_many_cells | SELECT city, dept, level, rate, urgent, 性别, month(day), median(amount) FROM visits GROUP BY ALL
 sql.unsupported | SELECT median(amount) FROM (SELECT person_id, quantile_cont(amount, 0.5) AS amount FROM visits GROUP BY person_id) v
+sql.unsupported | SELECT city, count(*) FROM visits GROUP BY city WITH ROLLUP
+sql.unsupported | SELECT count(*) FROM (SELECT person_id, city, count(*) AS n FROM visits GROUP BY person_id, ROLLUP (city)) t
+sql.unsupported | SELECT n, count(*) FROM (SELECT city, count(*) AS n FROM visits GROUP BY city) t GROUP BY ROLLUP (n)
+sql.too_many_parts | SELECT count(*) FROM visits GROUP BY CUBE (city, dept, urgent, month(day), year(day))
+sql.not_grouped | SELECT dept, count(*) FROM visits GROUP BY ROLLUP (city)
+sql.unit_column | SELECT count(*) FROM visits GROUP BY ROLLUP (person_id)
+sql.unsupported | SELECT city, grouping(dept), count(*) FROM visits GROUP BY ROLLUP (city)
+sql.no_aggregate | SELECT city, dept FROM visits GROUP BY CUBE (city, dept)
