@@ -45,8 +45,8 @@ from privacy.sql.problems import (
     UnknownTable,
 )
 from privacy.sql.resolve import stored
-from privacy.sql.selects import aggregate_in, group_nodes
-from privacy.sql.sets import expanded, has_sets, keys_of_sets
+from privacy.sql.selects import aggregate_in
+from privacy.sql.sets import expanded, is_layered, keys_of_sets
 from privacy.sql.shape import Shape, redrawn_cell
 from privacy.sql.small import Column, Table, renamed, require_small
 from privacy.sql.terms import Term
@@ -130,7 +130,7 @@ class Around:
         if not isinstance(query, exp.Select | exp.SetOperation):
             return False
         if isinstance(query, exp.Select) and self._from(query, self.within(query, self.scope)) is Reads.ROWS:
-            return has_sets(query)
+            return is_layered(query)
         return self.reads(query, self.scope) is Reads.ANSWER
 
     def reads(self, query: exp.Expr, scope: Scope) -> Reads:
@@ -197,7 +197,7 @@ class Around:
     def _table(self, query: exp.Expr, outside: Scope) -> Table:
         scope = self.within(query, outside)
         self._require_understood(query, scope)
-        if isinstance(query, exp.Select) and has_sets(query) and self._from(query, scope) is Reads.ROWS:
+        if isinstance(query, exp.Select) and is_layered(query) and self._from(query, scope) is Reads.ROWS:
             return self._sets(query, scope)
         if self.reads(query, outside) is Reads.ROWS:
             raise self._beside(query)
@@ -299,12 +299,17 @@ class Around:
             return known.index(bare(found.plan))
         first = self.cores[0] if self.cores else found
         if first.unit.space != found.unit.space:
-            names = found.plan.tables[0], first.plan.tables[0]
-            raise DifferentUnits(name=names[0], unit=found.unit.stands_for, base=names[1], own=first.unit.stands_for)
+            name, base = self._about(found.unit), self._about(first.unit)
+            raise DifferentUnits(name=name, unit=found.unit.stands_for, base=base, own=first.unit.stands_for)
         if len(known) == MAX_ANSWERS:
             raise TooManyParts(count=MAX_ANSWERS + 1, part=Text("different answers", "个不同的结果"), limit=MAX_ANSWERS)
         self.cores.append(found)
         return len(known)
+
+    def _about(self, unit: PrivacyUnit) -> str:
+        """The tables about this kind of unit."""
+        tables = self.scope.names.facts.tables
+        return ", ".join(t.name for t in tables if t.unit is not None and t.unit.space == unit.space)
 
     def _sets(self, select: exp.Select, scope: Scope) -> Table:
         """Groupings of the same rows; those by public keys get consistent totals."""
@@ -355,7 +360,7 @@ def _answers(select: exp.Select, scope: Scope) -> bool:
     if select.args.get("group") is None and all(p is None or aggregate_in(p) is None for p in parts):
         return False
     rows = scope.names.aside().relation(select).scope
-    keys = keys_of_sets(select, rows) if has_sets(select) else group_nodes(select, rows)
+    keys = keys_of_sets(select, rows)
     return not any(rows.names_unit(k.unnest()) for k in keys)
 
 

@@ -14,8 +14,8 @@ from decimal import Decimal
 
 from privacy.errors import Problem, Text
 from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, PrivacyUnit, TableFacts
+from privacy.sql import around, expressions, joins, parse, sets, texts, tracked
 from privacy.sql import compile as compiling
-from privacy.sql import expressions, joins, parse, texts, tracked
 from privacy.sql.bound import MAX_CELLS, MAX_STATISTICS
 from privacy.sql.compile import compile_query
 from privacy.sql.plan import Plan
@@ -112,7 +112,7 @@ REFUSALS = (
     "SELECT COUNT(*) FROM t WHERE x > (SELECT AVG(x) FROM t)",
     "SELECT COUNT(*) FROM t, LATERAL (SELECT 1) q",
     "WITH RECURSIVE q AS (SELECT * FROM t) SELECT COUNT(*) FROM q",
-    "SELECT COUNT(*) FROM t UNION ALL SELECT COUNT(*) FROM w",
+    "SELECT k, COUNT(*) FROM t GROUP BY CUBE (k, s, b, n, d)",
     "SELECT COUNT(*) FROM (SELECT u FROM t INTERSECT SELECT u FROM w) q",
     "SELECT k, COUNT(*) FROM t GROUP BY k WITH ROLLUP",
     "SELECT k, SUM(COUNT(*)) OVER (ORDER BY k RANGE 1 PRECEDING) FROM t GROUP BY k",
@@ -130,6 +130,8 @@ LIMITS: Mapping[Text, int] = {
     Text("brackets within brackets", "括号层数"): parse.MAX_DEPTH,
     Text("joins of one SELECT", "一个 SELECT 中的连接数"): joins.MAX_JOINS,
     Text("grouping keys", "分组键数"): compiling.MAX_KEYS,
+    Text("sets of grouping keys", "分组集数"): sets.MAX_SETS,
+    Text("different answers in one question", "一个问题中不同的结果数"): around.MAX_ANSWERS,
     Text("columns of the answer", "结果列数"): MAX_OUTPUTS,
     Text("different noisy numbers a cell", "每个单元格中不同的加噪数"): MAX_STATISTICS,
     Text("cells of public keys", "公开键的单元格数"): MAX_CELLS,

@@ -232,7 +232,8 @@ def combined(query: exp.SetOperation, scope: Scope, around: Around) -> Table:
     order = ", ".join(
         [*(["side"] if every else []), *(o for o, c in zip(named, columns, strict=True) if c.fixed), "rid"]
     )
-    texts = [f"SELECT {', '.join(['rid', *named])} FROM ({text}) ORDER BY {order}" for text in texts]
+    head = f"SELECT {', '.join(['rid', *named])} FROM"
+    texts = [f"{head} ({texts[0]}) ORDER BY {order}", f"{head} ({texts[1]})"]
     rows = sides[0].rows + sides[1].rows
     return Table(
         sql=texts[0],

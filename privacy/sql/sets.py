@@ -1,9 +1,9 @@
-"""GROUPING SETS, ROLLUP and CUBE: a SELECT of several groupings becomes a question around them.
+"""GROUPING SETS, ROLLUP, CUBE, and subqueries beside aggregates: a SELECT of rows becomes a question around its own groups.
 
-Owns what these words mean, written as SQL that is accepted anyway: each set is an answer of its own with its keys and all
-aggregates that the SELECT speaks of, and the SELECT itself is asked of their UNION ALL. There a key that a set lacks is NULL, and
-GROUPING() is a constant. Several such items of GROUP BY mean every choice of one set from each. It makes trees out of trees and
-reads no facts but which expressions are the same.
+Owns what these mean, written as SQL that is accepted anyway: each set is an answer of its own with its keys and all aggregates
+that the SELECT speaks of, and the SELECT itself is asked of their UNION ALL. There a key that a set lacks is NULL, GROUPING() is
+a constant, and a subquery stands beside noisy cells. Several such items of GROUP BY mean every choice of one set from each. It
+makes trees out of trees and reads no facts but which expressions are the same.
 """
 
 from __future__ import annotations
@@ -18,17 +18,28 @@ from privacy.sql.expressions import AGGREGATES, Reader
 from privacy.sql.parse import refuse, require_arguments, require_clauses, where_of
 from privacy.sql.problems import NotGrouped, SqlRefused, TooManyParts
 from privacy.sql.resolve import RowScope
-from privacy.sql.selects import group_node, require_no_star
+from privacy.sql.selects import group_node, group_nodes, require_no_star
 from privacy.sql.tracked import Names
 
 MAX_SETS = 16
 _SETS = exp.Rollup | exp.Cube | exp.GroupingSets
 
 
-def has_sets(select: exp.Select) -> bool:
-    """True when GROUP BY has an item that stands for several sets of keys."""
+def is_layered(select: exp.Select) -> bool:
+    """True when GROUP BY has an item of several sets of keys, or a subquery stands beside the aggregates."""
+    parts = [*select.expressions, *(select.args.get(n) for n in ("having", "qualify", "order"))]
+    return _has_sets(select) or any(_beside_aggregates(part) for part in parts if part is not None)
+
+
+def _has_sets(select: exp.Select) -> bool:
     group = select.args.get("group")
     return group is not None and any(isinstance(node, _SETS) for node in group.expressions)
+
+
+def _beside_aggregates(part: exp.Expr) -> bool:
+    """Whether there is a subquery that no aggregate is asked of."""
+    nodes = part.walk(prune=lambda n: isinstance(n, exp.AggFunc | exp.Filter | exp.Query))
+    return any(isinstance(n, exp.Query) for n in nodes)
 
 
 def keys_of_sets(select: exp.Select, scope: RowScope) -> list[exp.Expr]:
@@ -54,7 +65,8 @@ class _Sets:
     """One SELECT's sets: its keys and aggregates, and the names that these have in what is asked around the sets."""
 
     def __init__(self, select: exp.Select, scope: RowScope) -> None:
-        self.select, self.rows, self.found = select, Reader(scope), _sets_of(select, scope)
+        self.select, self.scope, self.rows = select, scope, Reader(scope)
+        self.found = _sets_of(select, scope)
         self.keys = {self.rows.read(key).sql: key for keys in self.found for key in keys}
         self.aggregates: dict[str, exp.Expr] = {}
         self.levels: dict[str, exp.Expr] = {}
@@ -143,7 +155,7 @@ class _Sets:
     def _alias(self, node: exp.Column, *, aliases: bool, open_aliases: bool) -> exp.Expr:
         known = self.aliases.get(node.name.casefold()) if not node.table else None
         if known is None or not aliases:
-            self.rows.scope.column(node)  # an unknown name, or the unit's identifier, is refused as such
+            self.scope.column(node)  # an unknown name, or the unit's identifier, is refused as such
             raise NotGrouped(name=node.name, where=where_of(node))
         if open_aliases:
             return exp.Paren(this=self._read(known, aliases=False))
@@ -176,7 +188,7 @@ class _Sets:
         require_arguments(node, "expressions")
         bits = 0
         for part in node.expressions:
-            key = self._key(part)
+            key = self._key(group_node(part, self.select, self.scope))
             if key is None:
                 raise refuse(
                     Text("GROUPING of what is no grouping key", "对非分组键使用 GROUPING"),
@@ -192,6 +204,8 @@ class _Sets:
 
 def _sets_of(select: exp.Select, scope: RowScope) -> list[list[exp.Expr]]:
     """The keys of each set: one choice from each item of GROUP BY."""
+    if not _has_sets(select):
+        return [group_nodes(select, scope)]
     parts = [_choices(node) for node in select.args["group"].expressions]
     count = 1
     for part in parts:
@@ -224,8 +238,6 @@ def _choices(node: exp.Expr) -> list[list[exp.Expr]]:
 
 def _keys(node: exp.Expr) -> list[exp.Expr]:
     """The keys of a set in brackets, or the one that stands without any."""
-    if isinstance(node, _SETS):
-        raise refuse(Text(f"{node.key.upper()} inside ROLLUP or CUBE", f"ROLLUP 或 CUBE 中的 {node.key.upper()}"), node)
     if isinstance(node, exp.Tuple):
         return list(node.expressions)
     return [node.this if isinstance(node, exp.Paren) else node]

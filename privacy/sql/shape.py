@@ -59,7 +59,7 @@ class Shape:
         """`row`, then the outputs, of the rows of `source`, in order; `ties` put those in order that are alike otherwise.
 
         Windows (w0, w1, …) are computed over the rows that HAVING leaves; then follow the columns made of them, and QUALIFY.
-        Without `choosing` no row is left out that only the end of the text would leave out.
+        Without `choosing` no row is left out that only the end of the text would leave out, and rows come in any order.
         """
         outputs = [f"o{i}" for i in range(len(self.outputs))]
         having = self.having if choosing or self.windows else ""
@@ -73,6 +73,7 @@ class Shape:
             where += f"{' AND' if where else ' WHERE'} {self.qualify}"
         keys = [f"{tie} ASC NULLS LAST" for tie in ties]
         order = f" ORDER BY {', '.join([*self.order, *keys])}" if self.order or keys else ""
+        order = order if choosing or self.distinct else ""
         distinct = f"DISTINCT ON ({', '.join(outputs)}) " if self.distinct else ""
         limit = self.limit if choosing else ""
         return f"SELECT {distinct}{', '.join([row, *outputs])} FROM {source}{where}{order}{limit}"

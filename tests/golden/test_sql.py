@@ -17,6 +17,7 @@ import pytest
 from privacy.errors import Problem, problem_codes
 from privacy.facts import PrivacyUnit
 from privacy.sql import Plan, compile_query, problems
+from privacy.sql.plan import Grouping, place_name
 from tests.fakes import city
 
 #: The city, private rows about something else than persons, and a public table whose rows nobody has counted.
@@ -53,25 +54,36 @@ def said(question: str) -> str:
 def described(plan: Plan) -> str:
     """Everything of a plan that decides a number, a price or a shape."""
     lines = [f"plan: {', '.join(plan.tables)}; {plan.max_rows} rows a unit; cells {plan.cells or 'private'}"]
-    for key in plan.keys:
+    lines += counted(plan)
+    for i, grouping in enumerate(plan.also, start=1):
+        lines += [f"noisy{i}: {grouping.max_rows} rows a unit; cells {grouping.cells or 'private'}", *counted(grouping)]
+    lines += [f"delta: {', '.join(str(g.delta_share) for g in plan.groupings)}"] if plan.selections > 1 else []
+    lines += [f"nested: {family}" for family in plan.nested]
+    for o in plan.outputs:
+        own = o.statistic and f"{place_name('noisy', o.grouping)}.{o.statistic}"
+        origin = "key" if o.is_key else own or ("average" if o.average else "derived")
+        lines.append(f"column {o.name} {o.kind}: {origin}")
+    lines += [f"finish: {plan.finish_sql}", *(f"public {p.name}: {p.sql}" for p in plan.public)]
+    lines += [f"spread: {plan.spread_sql}"] if plan.spread_sql else []
+    return "\n".join(lines + ([f"redraw ({plan.around_rows} rows): {plan.redraw_sql}"] if plan.redraw_sql else []))
+
+
+def counted(grouping: Grouping) -> list[str]:
+    """The keys, the statistics and the rows of a grouping."""
+    lines = []
+    for key in grouping.keys:
         values = "private" if key.domain is None else ", ".join(str(v) for v in key.domain[:8])
         more = f", … {len(key.domain)} in all" if key.domain and len(key.domain) > 8 else ""
         lines.append(f"{key.name} {key.kind}: {values}{more}")
-    for s in plan.statistics:
+    for s in grouping.statistics:
         size = f"reach {s.reach}, bound² {s.bound_squared}, step {s.step}, rounds to {s.round_to}, share {s.share}"
         chosen = f", {s.ratio_share} for its proportion" if s.ratio_share else ""
         lines.append(f"{s.name} {s.aggregate} [{s.label}]: {s.value or 'rows'}, {size}{chosen}")
         if s.order:
             o, first = s.order, s.order.first * s.order.step
             lines.append(f"{s.name} at {o.level}: {o.bins} bins of {o.width * o.step} from {first}, {o.size} values")
-    for o in plan.outputs:
-        origin = "key" if o.is_key else o.statistic or ("average" if o.average else "derived")
-        lines.append(f"column {o.name} {o.kind}: {origin}")
-    lines += [f"bounds: chosen by the question, {plan.length_share}"] if plan.length_share else []
-    lines += [f"rows: {plan.rows_sql}", f"coded: {plan.coded_sql or 'no'}", f"finish: {plan.finish_sql}"]
-    lines += [f"public {p.name}: {p.sql}" for p in plan.public]
-    lines += [f"spread: {plan.spread_sql}"] if plan.spread_sql else []
-    return "\n".join(lines + ([f"redraw ({plan.around_rows} rows): {plan.redraw_sql}"] if plan.redraw_sql else []))
+    lines += [f"bounds: chosen by the question, {grouping.length_share}"] if grouping.length_share else []
+    return [*lines, f"rows: {grouping.rows_sql}", f"coded: {grouping.coded_sql or 'no'}"]
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.txt")), ids=lambda p: p.stem)
