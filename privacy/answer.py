@@ -21,7 +21,7 @@ from privacy import order
 from privacy.facts import Kind
 from privacy.loss import Loss
 from privacy.redraw import Interval, redrawn
-from privacy.scales import Z95, half_width, value_scale
+from privacy.scales import Z95, half_of, half_width, value_scale
 from privacy.sql.plan import TYPES, Average, Cell, Finish, Grouping, Output, Plan, SmallTable, Statistic, place_name
 
 DRAWS = 1_000
@@ -96,7 +96,16 @@ class NoisyCells:
 
 def preview(plan: Plan, loss: Loss, *, rows: int = 1_000) -> tuple[PlusMinus, ...]:
     """± of every column before anything is spent, from the plan and the price alone; unknown while bounds are to be chosen."""
-    return tuple(_plus_minus(o, plan.groupings[o.grouping], loss, rows) for o in plan.outputs if not o.is_key)
+    return tuple(_widest(o, plan, loss, rows) for o in plan.outputs if not o.is_key)
+
+
+def _widest(output: Output, plan: Plan, loss: Loss, rows: int) -> PlusMinus:
+    """The ± in the grouping where it is widest; where totals agree it may be less."""
+    found = [_plus_minus(output, plan.groupings[at], loss, rows) for at in output.groupings]
+    unknown = PlusMinus(name=output.name, half_width=None)
+    if any(p.half_width is None for p in found):
+        return unknown
+    return max(found, key=lambda p: p.half_width or 0.0, default=unknown)
 
 
 def _plus_minus(output: Output, grouping: Grouping, loss: Loss, rows: int) -> PlusMinus:
@@ -119,18 +128,18 @@ def assemble(plan: Plan, noisy: Sequence[NoisyCells], loss: Loss, finish: Finish
     rows = finish(plan.finish_sql, {place_name("noisy", i): table for i, table in enumerate(tables)})
     sigma = [_deviations(g, cells, loss) for g, cells in zip(plan.groupings, noisy, strict=True)]
     spread = redrawn(plan, tables, sigma, finish) if plan.redraw_sql else {}
-    names = [n for n, _ in tables[0].columns]
     ends = _Ends(
+        plan=plan,
         spread=_spread(plan, tables[0], loss, finish) if plan.spread_sql else spread,
-        noisy={row[0]: dict(zip(names, row, strict=True)) for row in tables[0].rows},
-        picked=_picked(plan, noisy[0]),
-        sigma=sigma[0],
-        halves=[{s.name: half_width(s, loss) for s in g.statistics} for g in plan.groupings],
+        noisy=tables,
+        picked=[_picked(g, cells) for g, cells in zip(plan.groupings, noisy, strict=True)],
+        sigma=sigma,
     )
+    first = 3 if plan.located else 1
     return Answer(
-        columns=tuple(_column(o, plan.groupings[o.grouping].by_name, loss) for o in plan.outputs),
-        rows=tuple(tuple(_shown(v) for v in row[1:]) for row in rows),
-        intervals=tuple(_intervals(plan, row, ends) for row in rows),
+        columns=tuple(_column(o, plan, loss) for o in plan.outputs),
+        rows=tuple(tuple(_shown(v) for v in row[first:]) for row in rows),
+        intervals=tuple(ends.of(row[:first], row[first:]) for row in rows),
         suppressed=sum(n.suppressed for n in noisy),
         loss=loss,
         threshold=max((n.threshold for n in noisy if n.threshold is not None), default=None),
@@ -217,10 +226,11 @@ def _normals(names: tuple[str, ...], draws: int) -> SmallTable:
     return SmallTable(columns=tuple((n, "DOUBLE") for n in names), rows=list(zip(*columns, strict=True)))
 
 
-def _column(output: Output, by_name: Mapping[str, Statistic], loss: Loss) -> Column:
+def _column(output: Output, plan: Plan, loss: Loss) -> Column:
     noise = None
-    if output.statistic is not None and by_name[output.statistic].order is None:
-        noise = Noise(kind=NOISE_KIND, scale=value_scale(by_name[output.statistic], loss))
+    if output.statistic is not None and len(output.groupings) == 1:
+        statistic = plan.groupings[output.groupings[0]].by_name[output.statistic]
+        noise = None if statistic.order else Noise(kind=NOISE_KIND, scale=value_scale(statistic, loss))
     return Column(name=output.name, kind=output.kind, is_key=output.is_key, noise=noise)
 
 
@@ -228,31 +238,43 @@ def _column(output: Output, by_name: Mapping[str, Statistic], loss: Loss) -> Col
 class _Ends:
     """What intervals are made of.
 
-    By cell the middle 95 % of redrawn columns, and of the first grouping the noisy values and the intervals of quantiles; by
-    statistic its noise, and that of every grouping's as half an interval.
+    By row the middle 95 % of redrawn columns; of each grouping the noisy cells, the intervals of quantiles by cell, and the
+    standard deviation of every statistic.
     """
 
+    plan: Plan
     spread: Mapping[object, list[Interval | None]]
-    noisy: Mapping[object, Mapping[str, object]]
-    picked: Mapping[object, Mapping[str, Interval]]
-    sigma: Mapping[str, float]
-    halves: Sequence[Mapping[str, float]]
+    noisy: Sequence[SmallTable]
+    picked: Sequence[Mapping[object, Mapping[str, Interval]]]
+    sigma: Sequence[Mapping[str, float]]
 
+    def of(self, place: Cell, values: Cell) -> tuple[Interval | None, ...]:
+        """The interval of each value of a row; `place` is its name, and the grouping and the cell it comes from."""
+        name, at, cell = place if self.plan.located else (place[0], None, place[0])
+        derived = iter(self.spread.get(name, []))
+        found: list[Interval | None] = []
+        for output, value in zip(self.plan.outputs, values, strict=True):
+            shown = _shown(value)
+            interval = next(derived, None) if output.is_redrawn else None
+            if shown is not None and output.groupings:
+                grouping = output.groupings[0] if len(output.groupings) == 1 else int(str(at))
+                interval = self._told(output, grouping, cell, shown) or interval
+            found.append(None if shown is None or interval is None else (_tidy(interval[0]), _tidy(interval[1])))
+        return tuple(found)
 
-def _intervals(plan: Plan, row: Cell, ends: _Ends) -> tuple[Interval | None, ...]:
-    derived = iter(ends.spread.get(row[0], []))
-    found: list[Interval | None] = []
-    for output, value in zip(plan.outputs, row[1:], strict=True):
-        shown = _shown(value)
-        interval = next(derived, None) if output.is_redrawn else None
-        if output.statistic is not None and isinstance(shown, int | float):
-            half = ends.halves[output.grouping][output.statistic]
-            own = (float(shown) - half, float(shown) + half)
-            interval = ends.picked.get(row[0], {}).get(output.statistic, own)
+    def _told(self, output: Output, grouping: int, cell: object, shown: Shown) -> Interval | None:
+        """The interval of a statistic or an average."""
+        sigma = self.sigma[grouping]
         if output.average is not None:
-            interval = _mean_interval(output.average, ends.noisy.get(row[0], {}), ends.sigma)
-        found.append(None if shown is None or interval is None else (_tidy(interval[0]), _tidy(interval[1])))
-    return tuple(found)
+            columns = [n for n, _ in self.noisy[grouping].columns]
+            row = self.noisy[grouping].rows[int(str(cell))]
+            return _mean_interval(output.average, dict(zip(columns, row, strict=True)), sigma)
+        if output.statistic is None or not isinstance(shown, int | float):
+            return None
+        rounding = float(self.plan.groupings[grouping].by_name[output.statistic].round_to)
+        half = half_of(sigma[output.statistic], rounding)
+        own = self.picked[grouping].get(cell, {})
+        return own.get(output.statistic, (float(shown) - half, float(shown) + half))
 
 
 def _mean_interval(average: Average, noisy: Mapping[str, object], sigma: Mapping[str, float]) -> Interval | None:

@@ -39,8 +39,12 @@ def value_scale(statistic: Statistic, loss: Loss) -> float:
 
 def half_width(statistic: Statistic, loss: Loss) -> float:
     """Half the 95 % interval of a published statistic: the least multiple of its rounding that covers 95 %."""
-    rounding = float(statistic.round_to)
-    return max(0, math.ceil(Z95 * value_scale(statistic, loss) / rounding - 0.5)) * rounding
+    return half_of(value_scale(statistic, loss), float(statistic.round_to))
+
+
+def half_of(deviation: float, rounding: float) -> float:
+    """Half the 95 % interval of a number with this standard deviation, published as multiples of `rounding`."""
+    return max(0, math.ceil(Z95 * deviation / rounding - 0.5)) * rounding
 
 
 def threshold(statistic: Statistic, max_keys: int, loss: Loss) -> float:

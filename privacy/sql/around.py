@@ -48,7 +48,7 @@ from privacy.sql.resolve import stored
 from privacy.sql.selects import aggregate_in
 from privacy.sql.sets import expanded, is_layered, keys_of_sets
 from privacy.sql.shape import Shape, redrawn_cell
-from privacy.sql.small import Column, Table, renamed, require_small
+from privacy.sql.small import LOCATION, Column, Table, renamed, require_small
 from privacy.sql.terms import Term
 from privacy.sql.tracked import Names, named_queries
 
@@ -82,9 +82,10 @@ class Core:
         """The number of values of each key; None for a private one."""
         return tuple(None if k.domain is None else len(k.domain) for k in self.plan.keys)
 
-    def sql(self, cells: str, *, choosing: bool) -> str:
-        """Its rows as text over the table `cells`; without `choosing` those too that only the end of it leaves out."""
-        return self.shape.sql(cells, "cell", [k.name for k in self.plan.keys], choosing=choosing)
+    def sql(self, place: int, *, choosing: bool) -> str:
+        """Its rows as text over its cells; without `choosing` those too that only the end of it leaves out."""
+        row = f"cell, {place} AS {LOCATION[0]}, cell AS {LOCATION[1]}"
+        return self.shape.sql(place_name("noisy", place), row, [k.name for k in self.plan.keys], choosing=choosing)
 
 
 Answering = Callable[[exp.Select, Names], Core]
@@ -272,24 +273,35 @@ class Around:
         self._placed[id(select)] = at
         places = {t.sql: i for i, t in reversed(list(enumerate(found.terms)))}
         keys = [places.get(f"k{i}") for i in range(len(found.domains))]
-        quantiles = {s.name for s in found.plan.statistics if s.order is not None}  # each cell's has a ± of its own
+        quantiles = {s.name for s in found.plan.statistics if s.order is not None}
         columns = []
         for i, (term, output) in enumerate(zip(found.terms, found.plan.outputs, strict=True)):
             shown = Term(sql=f"o{i}" if term.kind else "NULL", kind=term.kind)
             repeats = _repeats(found, keys.index(i)) if i in keys else None
-            own = None if output.statistic in quantiles or output.statistic is None else (at, output.statistic)
-            columns.append(Column(name=output.name, term=shown, fixed=output.is_key, statistic=own, repeats=repeats))
+            told = output.statistic is not None or output.average is not None
+            columns.append(
+                Column(
+                    name=output.name,
+                    term=shown,
+                    fixed=output.is_key,
+                    statistic=output.statistic,
+                    average=output.average,
+                    places=(at,) if told else (),
+                    own=output.average is not None or output.statistic in quantiles,
+                    repeats=repeats,
+                )
+            )
         unique = None if None in keys else frozenset(k for k in keys if k is not None)
-        cells = place_name("noisy", at)
         return Table(
-            sql=found.sql(cells, choosing=True),
-            loose=found.sql(cells, choosing=False),
+            sql=found.sql(at, choosing=True),
+            loose=found.sql(at, choosing=False),
             row="cell",
             columns=tuple(columns),
             rows=found.rows,
             work=found.rows,
             noisy=True,
             unique=unique,
+            located=True,
         )
 
     def _place(self, found: Core) -> int:
@@ -337,7 +349,7 @@ class Around:
         plans = [core.plan for core in used]
         groupings = _priced([bare(plan) for plan in plans])
         _require_room(found, groupings)
-        outputs = tuple(_output(c) for c in found.columns)
+        outputs = tuple(_output(c) for c in (found.columns if found.located else [c.lost() for c in found.columns]))
         public = [_public_rows(p) for p in self.public.values()]
         first = replace(
             plans[0],
@@ -346,6 +358,7 @@ class Around:
             outputs=outputs,
             finish_sql=found.sql,
             spread_sql="",
+            located=found.located,
             nested=_among(self.nested, len(used)),
             public=tuple(public),
             redraw_sql=_redraw_sql(groupings, outputs, found),
@@ -395,9 +408,14 @@ def _among(nested: list[Nested], count: int) -> tuple[Nested, ...]:
 
 
 def _output(column: Column) -> Output:
-    at, statistic = column.statistic or (0, None)
-    kind = column.term.kind or Kind.TEXT
-    return Output(name=column.name, kind=kind, is_key=column.fixed, statistic=statistic, grouping=at)
+    return Output(
+        name=column.name,
+        kind=column.term.kind or Kind.TEXT,
+        is_key=column.fixed,
+        statistic=column.statistic,
+        average=column.average,
+        groupings=column.places,
+    )
 
 
 def _repeats(core: Core, key: int) -> int | None:

@@ -20,7 +20,7 @@ from privacy.sql.plain import PlainAggregates
 from privacy.sql.problems import TypeMismatch
 from privacy.sql.selects import aggregate_in, group_nodes, listed
 from privacy.sql.shape import Shape, shaped
-from privacy.sql.small import Column, Rows, Table
+from privacy.sql.small import LOCATION, Column, Rows, Table
 from privacy.sql.terms import Term, hull
 from privacy.sql.within import tried
 
@@ -86,13 +86,17 @@ def _plain(select: exp.Select, items: list[exp.Expr], rows: Rows) -> Table:
     for i, (item, origin) in enumerate(zip(items, origins, strict=True)):
         column = origin[0].columns[origin[1]] if origin else None
         kept = column is not None and origin is not None and rows.lookups and origin[0] is rows.sources[0]
-        fixed = not rows.noisy or _fixed(item, rows)
+        if column is not None and origin is not None and origin[0] is not rows.located:
+            column = column.lost()
         columns.append(
             Column(
                 name=_name(item),
                 term=_shown(shape.outputs[i], i),
-                fixed=fixed,
+                fixed=not rows.noisy or _fixed(item, rows),
                 statistic=column.statistic if column else None,
+                average=column.average if column else None,
+                places=column.places if column else (),
+                own=column is not None and column.own,
                 repeats=column.repeats if column and kept else None,
             )
         )
@@ -172,16 +176,18 @@ def _finished(
     unique: frozenset[int] | None,
 ) -> Table:
     ties = [*(f"o{i}" for i, c in enumerate(columns) if c.fixed and c.term.kind is not None), "rid"]
-    most = min(count, shape.most)
+    most, located = min(count, shape.most), rows.located is not None and not rows.grouped
+    row = ", ".join(["rid", *(LOCATION if located else ())])
     return Table(
-        sql=shape.sql(source, "rid", ties),
-        loose=shape.sql(loose, "rid", ties, choosing=False),
+        sql=shape.sql(source, row, ties),
+        loose=shape.sql(loose, row, ties, choosing=False),
         row="rid",
         columns=tuple(columns),
         rows=most,
         work=rows.work,
         noisy=rows.noisy,
         unique=unique,
+        located=located,
     )
 
 
@@ -225,14 +231,19 @@ def combined(query: exp.SetOperation, scope: Scope, around: Around) -> Table:
         count = f"{len(sides[0].columns)} / {len(sides[1].columns)}"
         raise refuse(Text(f"a combination of {count} columns", f"列数为 {count} 的组合查询"), query)
     columns = [_united(a, b, query, every=every) for a, b in zip(*(s.columns for s in sides), strict=True)]
+    located = every and all(side.located for side in sides)
+    columns = columns if located else [column.lost() for column in columns]
     named = [f"o{i}" for i in range(len(columns))]
-    texts = [" UNION ALL ".join(_side(i, s, columns, loose=x) for i, s in enumerate(sides)) for x in (False, True)]
+    texts = [
+        " UNION ALL ".join(_side(i, s, columns, located=located, loose=loose) for i, s in enumerate(sides))
+        for loose in (False, True)
+    ]
     if not every:
         texts = [_alike(query, named, texts[0])] * 2
     order = ", ".join(
         [*(["side"] if every else []), *(o for o, c in zip(named, columns, strict=True) if c.fixed), "rid"]
     )
-    head = f"SELECT {', '.join(['rid', *named])} FROM"
+    head = f"SELECT {', '.join(['rid', *(LOCATION if located else ()), *named])} FROM"
     texts = [f"{head} ({texts[0]}) ORDER BY {order}", f"{head} ({texts[1]})"]
     rows = sides[0].rows + sides[1].rows
     return Table(
@@ -244,6 +255,7 @@ def combined(query: exp.SetOperation, scope: Scope, around: Around) -> Table:
         work=sides[0].work + sides[1].work + rows,
         noisy=any(s.noisy for s in sides),
         unique=None,
+        located=located,
     )
 
 
@@ -265,13 +277,21 @@ def _united(a: Column, b: Column, query: exp.Expr, *, every: bool) -> Column:
         raise TypeMismatch(name=f"{query.key.upper()} ({a.name})", found=found, where=where_of(query), allowed=allowed)
     term = next((c.term for c in (a, b) if c.term.kind is not None), a.term)
     whole = hull(term.sql, [a.term, b.term], nullable=True)
-    statistic = a.statistic if every and a.statistic == b.statistic else None
-    return Column(name=a.name, term=replace(whole, domain=None), fixed=a.fixed and b.fixed, statistic=statistic)
+    alike = every and (a.statistic, a.average, a.own) == (b.statistic, b.average, b.own)
+    return Column(
+        name=a.name,
+        term=replace(whole, domain=None),
+        fixed=a.fixed and b.fixed,
+        statistic=a.statistic if alike else None,
+        average=a.average if alike else None,
+        places=tuple(sorted({*a.places, *b.places})) if alike else (),
+        own=a.own and alike,
+    )
 
 
-def _side(place: int, table: Table, columns: list[Column], *, loose: bool) -> str:
+def _side(place: int, table: Table, columns: list[Column], *, located: bool, loose: bool) -> str:
     """One side, with the types of the whole."""
-    texts = [f"hash({place}, {table.row}) AS rid", f"{place} AS side"]
+    texts = [f"hash({place}, {table.row}) AS rid", f"{place} AS side", *(LOCATION if located else ())]
     for i, (own, whole) in enumerate(zip(table.columns, columns, strict=True)):
         cast = own.term.kind is Kind.INTEGER and whole.term.kind is Kind.NUMBER
         texts.append(f"{f'CAST({own.term.sql} AS DOUBLE)' if cast else own.term.sql} AS o{i}")

@@ -166,16 +166,16 @@ class Average:
 class Output:
     """One column of the answer.
 
-    `statistic` is set when the column is exactly one statistic's noisy value, of the grouping at the place `grouping`; `average`
-    when it is exactly one AVG.
+    `statistic` is set when the column is exactly one statistic's noisy value, `average` when it is exactly one AVG: of the
+    grouping that the row comes from, one of those at the places `groupings` (none named: any).
     """
 
     name: str
     kind: Kind
     is_key: bool
     statistic: str | None = None
-    grouping: int = 0
     average: Average | None = None
+    groupings: tuple[int, ...] = (0,)
 
     @property
     def is_redrawn(self) -> bool:
@@ -307,7 +307,8 @@ class Plan(Grouping):
     derived column's interval. Groupings that are `nested` get consistent totals (`privacy.consistent`).
 
     Of a question around its groupings (`privacy.sql.around`), `finish_sql` also reads the tables of `public`, and begins its rows
-    with a name of the row in place of the cell. `redraw_sql` then stands for `spread_sql`: with the tables `cells`, `cells1`, …
+    with a name of the row in place of the cell; where they are `located`, the place of the grouping that the row comes from and
+    the cell follow. `redraw_sql` then stands for `spread_sql`: with the tables `cells`, `cells1`, …
     (the noisy ones), `scales`, `scales1`, … and `turn` (one number, `draw`) it yields the names and every derived column as they
     would be if that draw had been the noise, and `around_rows` is the most rows that all its steps together may have.
     """
@@ -320,6 +321,7 @@ class Plan(Grouping):
     finish_sql: str
     spread_sql: str
     also: tuple[Grouping, ...] = ()
+    located: bool = False
     nested: tuple[Nested, ...] = ()
     public: tuple[PublicRows, ...] = ()
     redraw_sql: str = ""

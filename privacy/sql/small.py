@@ -23,6 +23,7 @@ from privacy.sql.finish import AnswerScope
 from privacy.sql.joins import conjuncts, require_joins
 from privacy.sql.membership import Beside
 from privacy.sql.parse import refuse, require_arguments, where_of
+from privacy.sql.plan import Average
 from privacy.sql.problems import AmbiguousColumn, JoinNeedsCondition, TooManyParts, UnknownColumn
 from privacy.sql.selects import names_behind, require_no_aggregate
 from privacy.sql.shape import MAX_OUTPUTS
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 #: Rows of all steps of a question around an answer, and characters of one step.
 MAX_AROUND_ROWS = 4_000_000
 MAX_AROUND_TEXT = 2**18
+#: The columns that say which answer a row comes from, and which cell of it.
+LOCATION = ("org", "own")
 _ONE_ROW = Text(
     "Write an aggregate without GROUP BY, or LIMIT 1, and one column.",
     "请写不带 GROUP BY 的聚合，或 LIMIT 1，且只选一列。",
@@ -44,15 +47,24 @@ _ONE_ROW = Text(
 class Column:
     """One column of a small table. `term` has the bare name o<i> for its text.
 
-    `statistic` is set when its values are exactly a statistic's noisy values: the place of its answer, and its name. `repeats`
-    is the most rows that share one value.
+    `statistic` is set when its values are exactly that statistic's noisy values, `average` when they are exactly that AVG, of the
+    answers at the `places`, one or several of which rows come from; `own`: how exact a value is differs from cell to cell.
+    `repeats` is the most rows that share one value.
     """
 
     name: str
     term: Term
     fixed: bool
-    statistic: tuple[int, str] | None
+    statistic: str | None
+    average: Average | None = None
+    places: tuple[int, ...] = ()
+    own: bool = False
     repeats: int | None = None
+
+    def lost(self) -> Column:
+        """The column where a row no longer says which cell it comes from."""
+        known = len(self.places) == 1 and not self.own
+        return self if known else replace(self, statistic=None, average=None, places=())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +73,8 @@ class Table:
 
     `loose` is `sql` without what only leaves rows out. The table has at most `rows` rows, all steps together `work`. It is
     `noisy` when it depends on an answer. The columns at the places `unique`, together, name a row. `used` collects what a stored
-    table has to hold.
+    table has to hold. Where it is `located`, `sql` also yields, behind the name, which answer a row comes from (`org`) and which
+    cell of it (`own`).
     """
 
     sql: str
@@ -73,6 +86,7 @@ class Table:
     noisy: bool
     unique: frozenset[int] | None
     used: set[int] | None = None
+    located: bool = False
 
     def text(self, *, loose: bool = False) -> str:
         """The table as an item of FROM."""
@@ -325,11 +339,17 @@ class Rows:
 
     # --- text -----------------------------------------------------------------------------------------------------------
 
+    @property
+    def located(self) -> Place | None:
+        """The item of FROM that says of each row which cell it comes from: the first that does."""
+        return next((p for p in self.sources if p.table.located), None)
+
     def text(self, *, loose: bool = False) -> str:
         """`rid` and the columns that are used, as an item of FROM. `loose`: rows may stand there that would be left out."""
         names = [f"{p.tag}.{p.table.row}" for p in self.sources if p.tag not in self.unnamed]
         rid = f"hash({', '.join(names)})" if len(names) > 1 else names[0] if names else "0"
-        columns = [f"{rid} AS rid", *(f"{dotted} AS {flat}" for flat, dotted in self.used.items())]
+        columns = [f"{rid} AS rid", *(f"{self.located.tag}.{name} AS {name}" for name in LOCATION if self.located)]
+        columns += [f"{dotted} AS {flat}" for flat, dotted in self.used.items()]
         parts = [] if self.joins else ["(SELECT 1) AS z"]
         for kind, place, on in self.joins:
             if loose and kind in ("SEMI JOIN", "ANTI JOIN"):

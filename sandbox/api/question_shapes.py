@@ -122,10 +122,10 @@ def _columns(noun: Preview) -> list[wire.ColumnPreview]:
 
 
 def _column(noun: Preview, output: Output, expected: PlusMinus | None) -> wire.ColumnPreview:
-    grouping = noun.plan.groupings[output.grouping]
-    statistic = grouping.by_name.get(output.statistic or "")
+    grouping = noun.plan.groupings[output.groupings[0]] if len(output.groupings) == 1 else None
+    statistic = grouping.by_name.get(output.statistic or "") if grouping is not None else None
     # Noise is made for bounds that may still have to be chosen; that of a quantile has no one scale.
-    known = statistic is not None and statistic.order is None and not grouping.length_share
+    known = grouping is not None and statistic is not None and statistic.order is None and not grouping.length_share
     scale = value_scale(statistic, noun.offer.loss) if statistic is not None and known else None
     return wire.ColumnPreview(
         name=output.name,

@@ -60,8 +60,10 @@ def described(plan: Plan) -> str:
     lines += [f"delta: {', '.join(str(g.delta_share) for g in plan.groupings)}"] if plan.selections > 1 else []
     lines += [f"nested: {family}" for family in plan.nested]
     for o in plan.outputs:
-        own = o.statistic and f"{place_name('noisy', o.grouping)}.{o.statistic}"
-        origin = "key" if o.is_key else own or ("average" if o.average else "derived")
+        own = " ".join(
+            f"{place_name('noisy', at)}.{o.statistic or 'average'}" for at in o.groupings if not o.is_redrawn
+        )
+        origin = "key" if o.is_key else own or "derived"
         lines.append(f"column {o.name} {o.kind}: {origin}")
     lines += [f"finish: {plan.finish_sql}", *(f"public {p.name}: {p.sql}" for p in plan.public)]
     lines += [f"spread: {plan.spread_sql}"] if plan.spread_sql else []

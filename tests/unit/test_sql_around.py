@@ -38,7 +38,8 @@ def code(sql: str, facts: DatasetFacts = FACTS) -> str:
 def columns(sql: str) -> list[tuple[str, str]]:
     """Of each column, its name and what it is."""
     found = plan(sql).outputs
-    return [(o.name, "key" if o.is_key else o.statistic or ("derived" if o.is_redrawn else "shown")) for o in found]
+    told = [o.statistic or ("average" if o.average else "derived" if o.is_redrawn else "shown") for o in found]
+    return [(o.name, "key" if o.is_key else t) for o, t in zip(found, told, strict=True)]
 
 
 # --- what is asked in the middle ------------------------------------------------------------------------------------------
@@ -237,7 +238,7 @@ def test_what_is_not_understood_around_an_answer_is_refused_by_name(sql: str, ex
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [
-        (f"SELECT * {T}", [("city", "key"), ("n", "s0"), ("age", "derived")]),
+        (f"SELECT * {T}", [("city", "key"), ("n", "s0"), ("age", "average")]),
         (f"SELECT upper(city) AS c, n AS m, n + 1 AS more, n > 5 AS big {T}", ["key", "s0", "derived", "shown"]),
         (f"SELECT n FROM (SELECT n AS n FROM (SELECT t.n {T}) a) b", ["s0"]),
         (f"SELECT n {T} UNION ALL SELECT n {T}", ["s0"]),
@@ -414,3 +415,56 @@ def test_conditions_over_subqueries_stand_beside_what_is_tried() -> None:
 def test_aggregates_that_are_asked_twice_are_computed_once() -> None:
     text = plan(f"SELECT sum(n) AS a, sum(n) + 1 AS b, sum(DISTINCT n) AS c {T}").finish_sql
     assert [part in text for part in (" AS a0", " AS a1", " AS a2")] == [True, True, False]
+
+
+# --- what a row says of where it comes from ---------------------------------------------------------------------------------
+
+MEDIANS = "SELECT city, median(age) AS m, avg(age) AS a, count(*) AS n FROM visits GROUP BY city"
+
+
+def told(sql: str) -> tuple[bool, list[tuple[str, tuple[int, ...]] | None]]:
+    """Whether rows say which cell they come from; of each value, what it is and of which answers (None: it is drawn again)."""
+    found = plan(sql)
+    values = [o for o in found.outputs if not o.is_key]
+    return found.located, [
+        None if o.is_redrawn else (o.statistic or ("average" if o.average else "text"), o.groupings) for o in values
+    ]
+
+
+ALL = [("s0", (0,)), ("average", (0,)), ("s2", (0,))]
+RIGHT = "SELECT city, avg(age) AS a, count(*) AS n FROM visits WHERE urgent GROUP BY city"
+
+
+@pytest.mark.parametrize(
+    ("sql", "located", "expected"),
+    [
+        (f"SELECT * FROM ({MEDIANS}) t", True, ALL),
+        (f"SELECT t.*, population FROM ({MEDIANS}) t JOIN places USING (city)", True, ALL),
+        (f"SELECT m, a, n FROM places LEFT JOIN ({MEDIANS}) t USING (city)", True, ALL),
+        (f"SELECT m, a, n FROM ({MEDIANS}) t WHERE n > 3 ORDER BY n LIMIT 3", True, ALL),
+        (f"SELECT m, a, n, rank() OVER (ORDER BY n) AS r FROM ({MEDIANS}) t", True, [*ALL, None]),
+        (f"SELECT DISTINCT n FROM ({MEDIANS}) t", True, ALL[2:]),
+        (f"WITH t AS ({MEDIANS}) SELECT * FROM t UNION ALL SELECT * FROM t", True, ALL),
+        (f"WITH t AS ({MEDIANS}) SELECT * FROM t UNION SELECT * FROM t", False, [None] * 3),
+        (f"SELECT sum(n) AS n, max(m) AS m FROM ({MEDIANS}) t", False, [None] * 2),
+        (f"SELECT m + 1 AS m, -n AS n FROM ({MEDIANS}) t", True, [None] * 2),
+        (f"SELECT l.a, r.a, l.n, r.n FROM ({MEDIANS}) l JOIN ({RIGHT}) r USING (city)", True,
+         [("average", (0,)), None, ("s2", (0,)), ("s1", (1,))]),
+        (f"SELECT (SELECT count(*) FROM visits) AS n, (SELECT 1) AS one FROM ({MEDIANS}) t", True, [None]),
+        (f"SELECT a, n FROM ({RIGHT}) r UNION ALL SELECT avg(age), count(*) FROM visits", True,
+         [("average", (0, 1)), ("s1", (0, 1))]),
+        (f"SELECT n FROM ({RIGHT}) r UNION ALL SELECT population FROM places", False, [None]),
+        (f"SELECT n FROM (SELECT n FROM ({RIGHT}) r UNION ALL SELECT count(*) FROM visits) t, places", True, [None]),
+        ("SELECT city, count(*) AS n, avg(age), median(age), count(*) / 2 AS h FROM visits GROUP BY ROLLUP (city)", True,
+         [("s0", (0, 1)), ("average", (0, 1)), ("s2", (0, 1)), None]),
+    ],
+)  # fmt: skip
+def test_values_that_are_passed_on_stay_those_of_their_cell(
+    sql: str, located: bool, expected: list[tuple[str, tuple[int, ...]] | None]
+) -> None:
+    assert told(sql) == (located, expected)
+
+
+def test_only_what_is_computed_is_drawn_again() -> None:
+    assert plan("SELECT city, count(*) AS n, avg(age) AS a FROM visits GROUP BY ROLLUP (city)").redraw_sql == ""
+    assert plan("SELECT city, count(*) / 2 AS n FROM visits GROUP BY ROLLUP (city)").redraw_sql != ""
