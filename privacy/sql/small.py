@@ -22,7 +22,7 @@ from privacy.sql.expressions import Reader
 from privacy.sql.finish import AnswerScope
 from privacy.sql.joins import conjuncts, require_joins
 from privacy.sql.membership import Beside
-from privacy.sql.parse import refuse, require_arguments, where_of
+from privacy.sql.parse import refuse, require_arguments, require_clauses, where_of
 from privacy.sql.plan import Average
 from privacy.sql.problems import AmbiguousColumn, JoinNeedsCondition, TooManyParts, UnknownColumn
 from privacy.sql.selects import names_behind, require_no_aggregate
@@ -110,6 +110,13 @@ def renamed(table: Table, node: exp.Expr) -> Table:
     names = names_behind(node, len(table.columns))
     columns = [replace(c, name=name) for c, name in zip(table.columns, names, strict=False)]
     return replace(table, columns=(*columns, *table.columns[len(names) :]))
+
+
+def _existence(part: exp.Expr) -> exp.Exists | None:
+    """The EXISTS of a condition that is one, or says there is none."""
+    inner = part.this if isinstance(part, exp.Not) else part
+    inner = inner.unnest()
+    return inner if isinstance(inner, exp.Exists) else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -224,14 +231,19 @@ class Rows:
         require_joins(joins)
         where = select.args.get("where")
         parts = conjuncts(where.this) if where is not None else []
+        filters = [p for p in parts if _existence(p) is not None]
+        parts = [p for p in parts if p not in filters]
         if origin is not None:
             self._add(self._place(origin.this), "", "", [])
         for join in joins:
             self._join(join, parts)
+        for part in filters:
+            self._exists(part)
         self.work += self.count
         if where is not None:
             require_no_aggregate(where)
-            self.where = self.condition(where.this, "WHERE", self)
+            left = parts if filters else [where.this]
+            self.where = " AND ".join(self.condition(part, "WHERE", self) for part in left)
 
     def _place(self, node: exp.Expr) -> Place:
         tag = f"t{len(self.sources) + sum(kind.endswith('I JOIN') for kind, _, _ in self.joins)}"
@@ -258,9 +270,7 @@ class Rows:
         on = join.args.get("on")
         held = [self._using(name, before, place) for name in join.args.get("using") or []]
         held += conjuncts(on) if on is not None else []
-        self.within = True
-        text = " AND ".join(self._held(part) for part in held)
-        self.within = False
+        text = self._text_of(held)
         if kind and not held:
             raise JoinNeedsCondition(kind=f"{kind} JOIN", name=place.alias)
         self.sources = before
@@ -269,6 +279,38 @@ class Rows:
             self.joins.append((f"{kind} JOIN", place, text))
             return
         self._add(place, f"{kind} JOIN" if kind else "JOIN", text, held if kind else [*held, *where])
+
+    def _text_of(self, held: list[exp.Expr]) -> str:
+        """The condition of a join; columns have their names in FROM there."""
+        self.within = True
+        text = " AND ".join(self._held(part) for part in held)
+        self.within = False
+        return text
+
+    def _exists(self, part: exp.Expr) -> None:
+        """[NOT] EXISTS over one table or subquery, which is a semi or an anti join. Names of its own come first."""
+        node = _existence(part)
+        select = node.this.unnest() if node is not None else None
+        if not isinstance(select, exp.Select):
+            raise refuse(Text("EXISTS over a combination of SELECTs", "对组合查询使用 EXISTS"), part)
+        require_clauses(select, "EXISTS")
+        origin, where = select.args.get("from_"), select.args.get("where")
+        if origin is None or select.args.get("joins"):
+            advice = Text("Join them in a subquery in FROM.", "请在 FROM 的子查询中将其连接。")
+            raise refuse(Text("EXISTS over other than one table", "对多个表或不含表的查询使用 EXISTS"), part, advice)
+        place, before = self._place(origin.this), self.sources
+        condition = where.this.copy() if where is not None else exp.true()
+        own = {c.name.casefold() for c in place.columns}
+        for column in condition.find_all(exp.Column):
+            if not column.table and column.name.casefold() in own:
+                column.set("table", exp.to_identifier(place.alias, quoted=True))
+        self.sources = [*before, place]
+        for item in select.expressions:  # never computed, but what is not understood is refused there too
+            if not isinstance(item, exp.Star):
+                Reader(self).read(item.unalias())
+        text = self._text_of(conjuncts(condition))
+        self.sources = before
+        self.joins.append((f"{'ANTI' if isinstance(part, exp.Not) else 'SEMI'} JOIN", place, text))
 
     def _add(self, place: Place, kind: str, text: str, held: list[exp.Expr]) -> None:
         self.sources.append(place)

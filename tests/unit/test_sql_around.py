@@ -213,7 +213,6 @@ def test_tracked_rows_and_public_rows_stay_what_they_are() -> None:
         (f"SELECT n {T} WHERE n IN (VALUES (1))", "sql.unsupported"),
         (f"WITH v AS (VALUES (1)), t AS ({ANSWER}) SELECT n FROM t", "sql.unsupported"),
         (f"SELECT (VALUES (1)) AS v {T}", "sql.unsupported"),
-        (f"SELECT n {T} WHERE EXISTS (SELECT 1 FROM places)", "sql.unsupported"),
         (f"SELECT n - (SELECT population FROM places) AS x {T}", "sql.unsupported"),
         (f"SELECT n - (SELECT 1, 2) AS x {T}", "sql.unsupported"),
         (f"SELECT n {T} INTERSECT ALL SELECT 1", "sql.unsupported"),
@@ -415,6 +414,31 @@ def test_conditions_over_subqueries_stand_beside_what_is_tried() -> None:
 def test_aggregates_that_are_asked_twice_are_computed_once() -> None:
     text = plan(f"SELECT sum(n) AS a, sum(n) + 1 AS b, sum(DISTINCT n) AS c {T}").finish_sql
     assert [part in text for part in (" AS a0", " AS a1", " AS a2")] == [True, True, False]
+
+
+def test_exists_is_a_semi_or_an_anti_join() -> None:
+    """A name without a table is one of its own first; nothing of it is seen behind it."""
+    held = plan(f"SELECT n {T} WHERE EXISTS (SELECT 1 FROM places WHERE city = t.city AND population > 3) AND n > 1")
+    assert " SEMI JOIN p0 AS t1 ON (t1.o0 = t0.o0) AND TRY((t1.o2 > 3::BIGINT))" in held.finish_sql
+    assert " ANTI JOIN p0 AS t1 ON " in plan(f"SELECT n {T} WHERE NOT (EXISTS (FROM places))").finish_sql
+    assert code(f"SELECT population {T} WHERE EXISTS (SELECT 1 FROM places)") == "sql.unknown_column"
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        (f"SELECT n {T} WHERE EXISTS (SELECT 1)", "sql.unsupported"),
+        (f"SELECT n {T} WHERE EXISTS (SELECT 1 FROM places UNION SELECT 2)", "sql.unsupported"),
+        (f"SELECT n {T} WHERE EXISTS (SELECT 1 FROM places, events)", "sql.unsupported"),
+        (f"SELECT n {T} WHERE EXISTS (SELECT 1 FROM places LIMIT 1)", "sql.unsupported"),
+        (f"SELECT n {T} WHERE EXISTS (SELECT 1 FROM places AS t)", "sql.unsupported"),
+        (f"SELECT n {T} WHERE EXISTS (SELECT nothing FROM places)", "sql.unknown_column"),
+        (f"SELECT n {T} WHERE EXISTS (SELECT 1 FROM places WHERE count(*) > 3)", "sql.misplaced_aggregate"),
+        (f"SELECT n {T} WHERE EXISTS (SELECT 1 FROM places) OR n > 1", "sql.unsupported"),
+    ],
+)
+def test_exists_that_is_refused(sql: str, expected: str) -> None:
+    assert code(sql) == expected
 
 
 # --- what a row says of where it comes from ---------------------------------------------------------------------------------

@@ -49,3 +49,7 @@ SELECT (SELECT count(*) FROM visits) AS n, (SELECT count(*) FROM places) AS plac
 SELECT code, n FROM (SELECT code, count(*) AS n FROM visits GROUP BY code) t ORDER BY n DESC LIMIT 1
 SELECT sum(n) OVER (ORDER BY m ROWS UNBOUNDED PRECEDING) AS running, m FROM (SELECT date_trunc('month', day) AS m, count(*) AS n FROM visits GROUP BY m) t ORDER BY m
 SELECT 省份, max(n) - min(n) AS gap FROM (SELECT 省份, dept, count(*) AS n FROM visits JOIN places USING (city) GROUP BY 省份, dept) t GROUP BY 省份
+SELECT city, n FROM (SELECT city, count(*) AS n FROM visits GROUP BY city HAVING count(*) > 0) t WHERE EXISTS (SELECT 1 FROM places WHERE places.city = t.city AND population > 100)
+SELECT city, n FROM (SELECT city, count(*) AS n FROM visits GROUP BY city HAVING count(*) > 0) t WHERE NOT EXISTS (SELECT 1 FROM places p WHERE p.city = t.city AND p.population > 1000) AND n > 3
+SELECT city FROM places p WHERE NOT EXISTS (SELECT * FROM (SELECT city, count(*) AS n FROM visits GROUP BY city HAVING count(*) > 0) t WHERE city = p.city)
+SELECT city FROM places p WHERE EXISTS (SELECT n FROM (SELECT city, count(*) AS n FROM visits GROUP BY city HAVING count(*) > 0) t WHERE n > 600)

@@ -109,3 +109,7 @@ sql.not_grouped | SELECT dept, count(*) FROM visits GROUP BY ROLLUP (city)
 sql.unit_column | SELECT count(*) FROM visits GROUP BY ROLLUP (person_id)
 sql.unsupported | SELECT city, grouping(dept), count(*) FROM visits GROUP BY ROLLUP (city)
 sql.no_aggregate | SELECT city, dept FROM visits GROUP BY CUBE (city, dept)
+sql.answer_beside_rows | SELECT city FROM places p, (SELECT city, count(*) AS n FROM visits GROUP BY city HAVING count(*) > 0) t WHERE EXISTS (SELECT 1 FROM visits WHERE visits.city = p.city)
+sql.unsupported | SELECT city FROM places p WHERE EXISTS (SELECT 1 FROM (SELECT city, count(*) AS n FROM visits GROUP BY city HAVING count(*) > 0) t, events e)
+sql.unsupported | SELECT n FROM (SELECT city, count(*) AS n FROM visits GROUP BY city HAVING count(*) > 0) t WHERE (EXISTS (SELECT 1 FROM places)) OR n > 3
+sql.unknown_function | SELECT n FROM (SELECT city, count(*) AS n FROM visits GROUP BY city HAVING count(*) > 0) t WHERE EXISTS (SELECT getenv('x') FROM places)
