@@ -7,6 +7,7 @@ give the same integers (`tests/contract/test_units.py`), and which one ran is no
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from privacy.sql import reference
 from privacy.sql.plan import TYPES, Aggregate, Cell, Grouping, SmallTable, Statistic, Units
 
 Found = TypeVar("Found")
+_NUMBERS = itertools.count()
 
 
 def units_of(connection: duckdb.DuckDBPyConnection, grouping: Grouping, deadline: Deadline, threads: int) -> Units:
@@ -69,16 +71,18 @@ class SqlUnits:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, grouping: Grouping, deadline: Deadline) -> None:
         self._connection, self._grouping, self._deadline = connection, grouping, deadline
+        self._name = f"held{next(_NUMBERS)}"  # several groupings may be asked in turn on one connection
+        self._is_held = False
 
     def weights(self) -> tuple[Sequence[Cell], NDArray[np.int64]]:
         """Private keys with weight, by key."""
-        rows = self._run(reference.weights_sql(self._grouping)).fetchall()
+        rows = self._run(reference.weights_sql(self._grouping, self._held())).fetchall()
         return [row[:-1] for row in rows], np.array([row[-1] for row in rows], np.int64)
 
     def lengths(self, cells: Sequence[Cell]) -> NDArray[np.float64]:
         """Squared lengths, one row a unit."""
         self._show(cells)
-        found = self._run(reference.lengths_sql(self._grouping)).fetchnumpy()
+        found = self._run(reference.lengths_sql(self._grouping, self._held())).fetchnumpy()
         columns = [np.asarray(found[name], np.float64) for name in list(found)[1:]]
         return np.stack(columns, axis=1)
 
@@ -88,7 +92,9 @@ class SqlUnits:
         counted = [s for s in statistics if s.aggregate not in (Aggregate.QUANTILE, Aggregate.DISTINCT)]
         totals = np.zeros((len(cells), len(counted)), np.int64)
         for at, values in (
-            self._located(reference.totals_sql(self._grouping, statistics, counted), cells) if counted else ()
+            self._located(reference.totals_sql(self._grouping, self._held(), statistics, counted), cells)
+            if counted
+            else ()
         ):
             totals[at] = values
         found = dict(zip((s.name for s in counted), np.ascontiguousarray(totals.T), strict=True))
@@ -98,11 +104,13 @@ class SqlUnits:
         """The bins of a quantile, or the number of different values, of each cell."""
         if s.order is None:
             totals = np.zeros(len(cells), np.int64)
-            for at, (total,) in self._located(reference.distinct_sql(self._grouping, statistics, s), cells):
+            for at, (total,) in self._located(
+                reference.distinct_sql(self._grouping, self._held(), statistics, s), cells
+            ):
                 totals[at] = total
             return totals
         bins = np.zeros((len(cells), s.order.bins), np.int64)
-        for at, (place, total) in self._located(reference.bins_sql(self._grouping, statistics, s), cells):
+        for at, (place, total) in self._located(reference.bins_sql(self._grouping, self._held(), statistics, s), cells):
             bins[at, place] = total
         return bins
 
@@ -113,6 +121,13 @@ class SqlUnits:
             at, values = place(row)
             if at is not None:
                 yield at, row[values:]
+
+    def _held(self) -> str:
+        """The table of what each unit has by key, for whose sake the rows are read once."""
+        if not self._is_held:
+            self._run(f"CREATE TEMP TABLE {self._name} AS {reference.held_sql(self._grouping)}")
+            self._is_held = True
+        return self._name
 
     def _run(self, sql: str) -> duckdb.DuckDBPyConnection:
         self._deadline.require()

@@ -46,7 +46,10 @@ REACHING = {
         "sql.answer_beside_rows",
     ),
     "private row as a value": (f"SELECT (SELECT note FROM visits LIMIT 1) AS x FROM {T}", "sql.answer_beside_rows"),
-    "private rows in EXISTS": (f"SELECT n FROM {T} WHERE EXISTS (SELECT 1 FROM visits WHERE age = t.n)", "sql.answer_beside_rows"),
+    "private rows in EXISTS": (
+        f"SELECT n FROM {T} WHERE EXISTS (SELECT 1 FROM visits WHERE age = t.n)",
+        "sql.answer_beside_rows",
+    ),
     "correlated count": (
         f"SELECT (SELECT count(*) FROM visits v WHERE v.city = t.city) AS n FROM {T}",
         "sql.unknown_column",
