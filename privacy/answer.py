@@ -22,7 +22,19 @@ from privacy.facts import Kind
 from privacy.loss import Loss
 from privacy.redraw import Interval, redrawn
 from privacy.scales import Z95, half_width, value_scale
-from privacy.sql.plan import TYPES, Average, Cell, Finish, Grouping, Output, Plan, SmallTable, Statistic, place_name
+from privacy.sql.plan import (
+    MOMENTS,
+    TYPES,
+    Average,
+    Cell,
+    Finish,
+    Grouping,
+    Output,
+    Plan,
+    SmallTable,
+    Statistic,
+    place_name,
+)
 
 DRAWS = 1_000
 MAX_DRAWN = 4_000_000
@@ -168,8 +180,8 @@ def _published(statistic: Statistic, drawn: Sequence[Drawn]) -> list[int | float
     step, up = (statistic.round_to, statistic.up) if wanted is None else (wanted.step, 1)
     numerator, denominator, half = step.numerator, step.denominator, up // 2
     numbers = [d.value if isinstance(d, order.Picked) else d for d in drawn]
-    if wanted is not None and wanted.days:
-        return [None if n is None else date.fromordinal(n) for n in numbers]
+    if wanted is not None and wanted.kind in MOMENTS:
+        return [None if n is None else wanted.moment(n) for n in numbers]
     whole = (None if n is None else (n + half) // up * numerator for n in numbers)
     return list(whole) if denominator == 1 else [None if n is None else n / denominator for n in whole]
 

@@ -126,6 +126,14 @@ def test_an_empty_group_looks_like_any_other(tmp_path: Path, what: str) -> None:
         assert interval[0] <= value <= interval[1]
 
 
+def test_an_empty_group_has_a_day_and_a_moment_too(tmp_path: Path) -> None:
+    """No NULL tells that nobody is there, and what is drawn lies within the public range, a moment in its last bin too."""
+    sql = "SELECT city, min(day) AS d, max(day + INTERVAL 37 MINUTE) AS m FROM visits GROUP BY city"
+    for _, day, moment in answered(tmp_path, sql, [[row()]]).rows:
+        assert date(2024, 1, 1) <= day <= date(2024, 3, 31)
+        assert date(2024, 1, 1) <= moment.date() <= date(2024, 4, 1)
+
+
 def test_a_person_of_one_bin_counts_as_far_as_the_bound_goes(tmp_path: Path) -> None:
     """Ten thousand rows of one value weigh what `max_rows` rows do."""
     plan = plan_of("SELECT median(stock) FROM neighbour")

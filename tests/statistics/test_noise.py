@@ -260,7 +260,7 @@ def _quantiles(sql: str, rows: np.ndarray, count: int = 600, loss: Loss = ONE) -
     """Draws of the quantile of one cell, with its interval, at epsilon 1."""
     plan = compile_query(f"SELECT {sql} FROM visits", town.FACTS)
     one = replace(
-        plan.statistics[0], order=replace(plan.statistics[0].order, first=0, size=len(rows), width=1, days=False)
+        plan.statistics[0], order=replace(plan.statistics[0].order, first=0, size=len(rows), width=1, kind=Kind.NUMBER)
     )
     many = copied(replace(plan, statistics=(one,)), count)
     _, noisy = noisy_cells(many, Given(many, [(i, tuple((rows * one.up).tolist())) for i in range(count)]), loss)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime, time
 from fractions import Fraction
 from itertools import pairwise
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,14 +23,16 @@ from privacy import mechanisms, order
 from privacy.answer import NoisyCells, assemble, preview
 from privacy.choice import noise_scale
 from privacy.errors import Fault
+from privacy.facts import Kind
 from privacy.loss import Loss, price
 from privacy.mechanisms import add_noise, release
 from privacy.order import END, VALUE, Picked, drawn, rows_beyond, sensitivity
 from privacy.scales import value_scale
-from privacy.sql.bound import BINS_OF_A_KEY, MAX_BINS, MOST_BINS, QUICK_BINS, USUAL_BINS, most_keys
+from privacy.sql.bound import BINS_OF_A_KEY, MAX_BINS, MOST_BINS, QUICK_BINS, USUAL_BINS, most_keys, quantile_measure
 from privacy.sql.plan import Order, Statistic
+from privacy.sql.terms import Term
 from tests.fakes.units import Given
-from tests.fakes.ward import FACTS, plan
+from tests.fakes.ward import EVENING, FACTS, MORNING, plan
 
 quick = settings(max_examples=60, deadline=None)
 ONE = price(1.0, 1e-7, selects_keys=False)
@@ -356,6 +359,46 @@ def test_a_day_is_released_as_a_day_and_has_no_interval():
     assert answer.rows == (("东", date(2023, 1, 8)), ("西", None))
     assert answer.intervals == ((None, None), (None, None))
     assert last.order.bins == (date(2024, 2, 29) - date(2023, 1, 5)).days + 1
+
+
+def test_a_moment_is_released_as_a_moment_to_the_second():
+    found = plan("SELECT max(at) FROM visits")
+    wanted = found.statistics[0].order
+    since = MORNING.date()
+    assert wanted.size == 86_400 * ((EVENING.date() - since).days + 1)
+    assert wanted.first == since.toordinal() * 86_400
+    assert (wanted.width, wanted.step) == (-(-wanted.size // MOST_BINS), 1), "a second is finer than any bin"
+
+    def as_it_is(sql, tables):
+        assert dict(tables["noisy"].columns)["s0"] == "TIMESTAMP"
+        return [(0, tables["noisy"].rows[0][1])]
+
+    shown = NoisyCells(
+        keys=[()], values=[(Picked(value=wanted.first + 36_061, low=0, high=1),)], suppressed=0, threshold=None
+    )
+    answer = assemble(found, [shown], ONE, as_it_is)
+    assert answer.rows == ((datetime.combine(since, time(10, 1, 1)),),)
+    assert answer.intervals == ((None,),)
+    assert found.statistics[0].redrawn("z") == "n.s0 + to_seconds(CAST(round(z * n.e0) AS BIGINT)) AS s0"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("2019-12-31 23:59:59.5", 2 * 86_400 - 1),
+        ("1969-12-30 00:00:00", 0),
+        ("1969-12-31 23:59:58.5", 86_398),
+        ("1970-01-01 00:00:00.999999", 86_400),
+        ("290000-01-01 00:00:00", 2 * 86_400 - 1),
+        ("0044-03-15 (BC) 00:00:00", 0),
+        ("infinity", None),
+    ],
+)
+def test_a_moment_falls_into_its_second_before_1970_too(text, place):
+    """Between 1969-12-31 and 1970-01-01; what is outside of the range is clamped, and infinity is no moment."""
+    term = Term(sql="m", kind=Kind.TIMESTAMP, since=date(1969, 12, 31), until=date(1970, 1, 1))
+    row = quantile_measure(term, "", Fraction(1, 2)).row
+    assert duckdb.sql(f"SELECT {row} FROM (SELECT TIMESTAMP '{text}' AS m)").fetchall() == [(place,)]
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 120), (2, 121), (1, 121, 1)])
