@@ -235,6 +235,6 @@ SELECT dept, rank() OVER (ORDER BY quantile_disc(amount, 0.462) DESC) AS r, max(
 SELECT min(seen), max(seen), median(seen), quantile_cont(seen, 0.9) FROM visits
 SELECT dept, max(seen) FILTER (WHERE urgent), date_diff('hour', min(seen), max(seen)) AS hours FROM visits GROUP BY dept
 SELECT code, max(seen), count(*) FROM visits GROUP BY code
-SELECT city, percentile_disc(0.25) WITHIN GROUP (ORDER BY seen DESC), hour(max(seen)) >= 0 AS h FROM visits GROUP BY city
+SELECT percentile_disc(0.258) WITHIN GROUP (ORDER BY seen DESC), hour(max(seen)) >= 0 AS h FROM visits
 SELECT min(date_trunc('hour', seen)), max(seen + INTERVAL 36 HOUR), min(coalesce(seen, TIMESTAMP '2023-05-01 12:00:00')) FROM visits
 SELECT NULL AS nothing, count(*) FROM visits GROUP BY nothing
