@@ -21,13 +21,13 @@ at most α·rho for each pair of neighbours, whoever u is: rho-zCDP. OpenDP is a
 
 Interval. Four fifths of the share draw the value, a fifth how many bins its interval reaches to either side. With L rows below
 an interval and E in it, its depth is min(T - L, L + E - T): it holds the quantile where that is not below 0. A side at the end
-of the range has everything beyond, and limits nothing. Depth grows with reach. Candidates are reaches that grow by half each,
-and the whole range; one of depth D behind one of depth C has the score min(d - C, D - d), as a bin has that holds rank d:
-likeliest is the first that is d = `DEEP` scales of the draw's noise deep. Public numbers are added, so that a candidate that
-stands for n reaches is n^(2/3) times as likely as it would be, and the whole range is drawn `UNKNOWN` times as often as all
-others together where there is no row. Once the value is drawn its place is the same for both databases, a depth is the lesser
-of two numbers that one unit changes by at most m·w each, so scores change by no more, and the price is as above. That the
-second draw depends on the first costs nothing further (adaptive composition: Bun & Steinke 2016, Lemma 2.3).
+of the range has everything beyond, and limits nothing. Depth grows with reach. Candidates are reaches that double, and the
+whole range; one of depth D behind one of depth C has the score min(d - C, D - d), as a bin has that holds rank d: likeliest is
+the first that is d = `DEEP` scales of the draw's noise deep. Public numbers are added, so that a candidate that stands for n
+reaches is sqrt(n) times as likely as it would be, and the whole range is drawn `UNKNOWN` times as often as all others together
+where there is no row. Once the value is drawn its place is the same for both databases, a depth is the lesser of two numbers
+that one unit changes by at most m·w each, so scores change by no more, and the price is as above. That the second draw depends
+on the first costs nothing further (adaptive composition: Bun & Steinke 2016, Lemma 2.3).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from privacy.sql.plan import Order, Statistic
 #: The parts of a quantile's share that draw the value, and its interval.
 VALUE, INTERVAL = Fraction(4, 5), Fraction(1, 5)
 #: How deep in its interval the quantile shall lie, in scales of the interval's noise.
-DEEP = 1.7
+DEEP = 1.6
 #: Of no rows the interval is the whole range so many times as often as any other.
 UNKNOWN = 19
 #: With so many scales between MIN or MAX and the end of the data, a bin without data is drawn once in twenty times at most.
@@ -133,10 +133,10 @@ def _scores(order: Order, rows: NDArray[np.object_], target: int) -> list[int]:
 
 
 def _reaches(order: Order, place: int) -> list[int]:
-    """How many bins an interval may reach to either side of the value: 0, 1, 2, 3, 4, 6, 9, … and then to both ends."""
+    """How many bins an interval may reach to either side of the value: 0, 1, 2, 4, 8, … and then to both ends."""
     whole, found = max(place, order.bins - 1 - place), [0]
     while found[-1] < whole:
-        found.append(min(whole, max(found[-1] + 1, found[-1] * 3 // 2)))
+        found.append(min(whole, max(1, 2 * found[-1])))
     return found
 
 
@@ -153,7 +153,7 @@ def _enclosing(
         return min(sides + ([upto[last] - target] if last < order.bins else []))
 
     depths = [-FARTHEST, *(depth(reach) for reach in reaches[:-1]), FARTHEST]
-    favour = [(b - a) ** (2 / 3) for a, b in pairwise([-1, *reaches[:-1]])]
+    favour = [math.sqrt(b - a) for a, b in pairwise([-1, *reaches[:-1]])]
     favour.append(UNKNOWN * max(1.0, sum(favour)) * math.exp(-2 * DEEP))
     scores = [
         min(deep - outside, inside - deep) + math.floor(noise * math.log(more))

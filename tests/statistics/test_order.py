@@ -111,8 +111,8 @@ def held(level: Fraction, rows: np.ndarray) -> tuple[float, float]:
 def test_intervals_of_smooth_data_hold_the_quantile_as_often_as_they_say(name: str, level: Fraction) -> None:
     """Somewhat above 95 %, and more only where the median's interval is hardly wider than its bin."""
     found, width = held(level, SMOOTH[name])
-    assert found > 0.955
-    assert found < 0.98 or width < 13
+    assert found > 0.95
+    assert found < 0.97 or width < 14
 
 
 @pytest.mark.parametrize("level", [MEDIAN, TENTH, MOST], ids=str)
@@ -120,7 +120,7 @@ def test_intervals_of_smooth_data_hold_the_quantile_as_often_as_they_say(name: s
 def test_intervals_of_few_rows_hold_the_quantile(name: str, level: Fraction) -> None:
     """Of hardly any rows the interval is the range: nothing is known, and it is said."""
     found, width = held(level, FEW[name])
-    assert 0.955 < found < 0.982
+    assert 0.95 < found < 0.98
     assert width > (950 if FEW[name].sum() < 50 else 150)
 
 

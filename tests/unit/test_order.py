@@ -211,13 +211,13 @@ def picked(places: list[int], rows: Sequence[int] = (0,) * 100, level: Fraction 
     return found
 
 
-def test_reaches_grow_by_half_and_end_with_the_whole_range():
-    found = [picked([50, i]) for i in range(12)]
-    assert [p.high - p.value for p in found] == [0, 1, 2, 3, 4, 6, 9, 13, 19, 28, 42, 49]
-    assert [p.value - p.low for p in found] == [0, 1, 2, 3, 4, 6, 9, 13, 19, 28, 42, 50]
-    assert picked([50, -1]) == picked([50, 11]) == Picked(value=50, low=0, high=99), "there is none behind it"
+def test_reaches_double_and_end_with_the_whole_range():
+    found = [picked([50, i]) for i in range(8)]
+    assert [p.high - p.value for p in found] == [0, 1, 2, 4, 8, 16, 32, 49]
+    assert [p.value - p.low for p in found] == [0, 1, 2, 4, 8, 16, 32, 50]
+    assert picked([50, -1]) == picked([50, 7]) == Picked(value=50, low=0, high=99), "there is none behind it"
     assert picked([0, -1]) == Picked(value=0, low=0, high=99)
-    assert picked([97, 4]) == Picked(value=97, low=93, high=99), "a side at the end of the range stops there"
+    assert picked([97, 3]) == Picked(value=97, low=93, high=99), "a side at the end of the range stops there"
     assert picked([0, 0], [5]) == Picked(value=0, low=0, high=0), "a range of one value is known"
 
 
@@ -230,12 +230,13 @@ def test_an_interval_is_as_deep_as_the_quantile_lies_in_it():
     lattice, deep = 4 * statistic.up, DEEP * noise
     target = sum(rows) / 4
     depths = [-math.inf]
-    for reach in (0, 1, 2, 3, 4):
+    for reach in (0, 1, 2, 4):
         upper = sum(rows[: place + reach + 1]) - target
         lower = target - sum(rows[: place - reach]) if reach < 3 else math.inf
         depths.append(min(upper, lower) * lattice)
     depths.append(math.inf)
-    stands = [1, 1, 1, 1, 1, UNKNOWN * 5 * math.exp(-2 * DEEP)]
+    roots = [1, 1, 1, math.sqrt(2)]
+    stands = [*roots, UNKNOWN * sum(roots) * math.exp(-2 * DEEP)]
     expected = [
         min(deep - c, d - deep) + noise * math.log(n) for (c, d), n in zip(pairwise(depths), stands, strict=True)
     ]
@@ -246,7 +247,7 @@ def test_a_side_at_the_end_of_the_range_limits_nothing():
     """The value is the lowest one: only rows above it tell how deep the quantile lies."""
     many = 10**9
     scores = asked_scores(Fraction(1, 2), [many, many, many, many, many, many, many, many], place=0)[1][0]
-    assert int(np.argmax(scores)) == 4, "bins 0 to 4 hold more than half of the rows, bins 0 to 3 hold just half"
+    assert int(np.argmax(scores)) == 3, "bins 0 to 4 hold more than half of the rows, bins 0 to 2 do not"
     assert asked_scores(Fraction(1, 2), [many] * 8, place=7)[1][0] == scores, "and so from the other end"
 
 
@@ -375,7 +376,7 @@ def test_derived_columns_are_redrawn_by_the_interval_of_each_cell():
     assert assemble(found, [shown], ONE, spread).intervals == (((60.0, 80.0),),)
 
 
-def test_a_day_is_released_as_a_day_and_has_no_interval():
+def test_a_day_is_released_as_a_day_and_so_are_the_ends_of_its_interval():
     found = plan("SELECT city, max(day) AS last FROM visits GROUP BY city", replace(FACTS, min_units=10))
     last, units = found.statistics
     exact = [("东", bins_of(last, 3, 10_000), 10_000 * units.up)]
@@ -387,7 +388,9 @@ def test_a_day_is_released_as_a_day_and_has_no_interval():
 
     answer = release(found, Given(found, exact), Loss(10**18, 1), as_it_is)
     assert answer.rows == (("东", date(2023, 1, 8)), ("西", None))
-    assert answer.intervals == ((None, None), (None, None))
+    (_, (low, high)), withheld = answer.intervals
+    assert date(2023, 1, 5) <= low <= date(2023, 1, 8) <= high <= date(2024, 2, 29)
+    assert withheld == (None, None)
     assert last.order.bins == (date(2024, 2, 29) - date(2023, 1, 5)).days + 1
 
 
@@ -404,11 +407,14 @@ def test_a_moment_is_released_as_a_moment_to_the_second():
         return [(0, tables["noisy"].rows[0][1])]
 
     shown = NoisyCells(
-        keys=[()], values=[(Picked(value=wanted.first + 36_061, low=0, high=1),)], suppressed=0, threshold=None
+        keys=[()],
+        values=[(Picked(value=wanted.first + 36_061, low=wanted.first + 36_000, high=wanted.first + 86_399),)],
+        suppressed=0,
+        threshold=None,
     )
     answer = assemble(found, [shown], ONE, as_it_is)
     assert answer.rows == ((datetime.combine(since, time(10, 1, 1)),),)
-    assert answer.intervals == ((None,),)
+    assert answer.intervals == (((datetime.combine(since, time(10)), datetime.combine(since, time(23, 59, 59))),),)
     assert found.statistics[0].redrawn("z") == "n.s0 + to_seconds(CAST(round(z * n.e0) AS BIGINT)) AS s0"
 
 
