@@ -42,6 +42,8 @@ NOISE_KIND = "discrete_gaussian"
 
 Shown = str | int | float | bool | date | datetime | None
 Drawn = int | order.Picked | None
+Stated = Interval | tuple[date, date]
+"""The ends of an interval: numbers, or days and moments where the value is one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +66,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What leaves: rows as asked, a 95 % interval for every value that is a number, and what it cost.
+    """What leaves: rows as asked, a 95 % interval for every value that is a number or a drawn day, and what it cost.
 
     `intervals` is parallel to `rows`; None for keys, texts and suppressed values. `suppressed` counts the cells that the
     minimum of units withheld (from noisy counts, so it may be told); it is 0 for private keys, whose missing cells look like
@@ -73,7 +75,7 @@ class Answer:
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Shown, ...], ...]
-    intervals: tuple[tuple[Interval | None, ...], ...]
+    intervals: tuple[tuple[Stated | None, ...], ...]
     suppressed: int
     loss: Loss
     threshold: float | None
@@ -234,9 +236,9 @@ class _Ends:
     halves: Sequence[Mapping[str, float]]
 
 
-def _intervals(plan: Plan, row: Cell, ends: _Ends) -> tuple[Interval | None, ...]:
+def _intervals(plan: Plan, row: Cell, ends: _Ends) -> tuple[Stated | None, ...]:
     derived = iter(ends.spread.get(row[0], []))
-    found: list[Interval | None] = []
+    found: list[Stated | None] = []
     for output, value in zip(plan.outputs, row[1:], strict=True):
         shown = _shown(value)
         interval = next(derived, None) if output.is_redrawn else None
@@ -246,8 +248,18 @@ def _intervals(plan: Plan, row: Cell, ends: _Ends) -> tuple[Interval | None, ...
             interval = ends.picked.get(row[0], {}).get(output.statistic, own)
         if output.average is not None:
             interval = _mean_interval(output.average, ends.noisy.get(row[0], {}), ends.sigma)
-        found.append(None if shown is None or interval is None else (_tidy(interval[0]), _tidy(interval[1])))
+        if output.statistic is not None and isinstance(shown, date):
+            found.append(_days(plan, output.grouping, output.statistic, row[0], ends))
+        else:
+            found.append(None if shown is None or interval is None else (_tidy(interval[0]), _tidy(interval[1])))
     return tuple(found)
+
+
+def _days(plan: Plan, grouping: int, statistic: str, cell: object, ends: _Ends) -> Stated | None:
+    """The interval of a drawn day or moment; its bins' ends are whole numbers of steps."""
+    wanted = plan.groupings[grouping].by_name[statistic].order
+    steps = ends.picked.get(cell, {}).get(statistic)
+    return None if wanted is None or steps is None else (wanted.moment(int(steps[0])), wanted.moment(int(steps[1])))
 
 
 def _mean_interval(average: Average, noisy: Mapping[str, object], sigma: Mapping[str, float]) -> Interval | None:
