@@ -22,7 +22,19 @@ from privacy.facts import Kind
 from privacy.loss import Loss
 from privacy.redraw import Interval, redrawn
 from privacy.scales import Z95, half_of, half_width, value_scale
-from privacy.sql.plan import TYPES, Average, Cell, Finish, Grouping, Output, Plan, SmallTable, Statistic, place_name
+from privacy.sql.plan import (
+    MOMENTS,
+    TYPES,
+    Average,
+    Cell,
+    Finish,
+    Grouping,
+    Output,
+    Plan,
+    SmallTable,
+    Statistic,
+    place_name,
+)
 
 DRAWS = 1_000
 MAX_DRAWN = 4_000_000
@@ -30,6 +42,8 @@ NOISE_KIND = "discrete_gaussian"
 
 Shown = str | int | float | bool | date | datetime | None
 Drawn = int | order.Picked | None
+Stated = Interval | tuple[date, date]
+"""The ends of an interval: numbers, or days and moments where the value is one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +66,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What leaves: rows as asked, a 95 % interval for every value that is a number, and what it cost.
+    """What leaves: rows as asked, a 95 % interval for every value that is a number or a drawn day, and what it cost.
 
     `intervals` is parallel to `rows`; None for keys, texts and suppressed values. `suppressed` counts the cells that the
     minimum of units withheld (from noisy counts, so it may be told); it is 0 for private keys, whose missing cells look like
@@ -61,7 +75,7 @@ class Answer:
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Shown, ...], ...]
-    intervals: tuple[tuple[Interval | None, ...], ...]
+    intervals: tuple[tuple[Stated | None, ...], ...]
     suppressed: int
     loss: Loss
     threshold: float | None
@@ -194,8 +208,8 @@ def _published(statistic: Statistic, drawn: Sequence[Drawn]) -> list[int | float
     step, up = (statistic.round_to, statistic.up) if wanted is None else (wanted.step, 1)
     numerator, denominator, half = step.numerator, step.denominator, up // 2
     numbers = [d.value if isinstance(d, order.Picked) else d for d in drawn]
-    if wanted is not None and wanted.days:
-        return [None if n is None else date.fromordinal(n) for n in numbers]
+    if wanted is not None and wanted.kind in MOMENTS:
+        return [None if n is None else wanted.moment(n) for n in numbers]
     whole = (None if n is None else (n + half) // up * numerator for n in numbers)
     return list(whole) if denominator == 1 else [None if n is None else n / denominator for n in whole]
 
@@ -248,16 +262,19 @@ class _Ends:
     picked: Sequence[Mapping[object, Mapping[str, Interval]]]
     sigma: Sequence[Mapping[str, float]]
 
-    def of(self, place: Cell, values: Cell) -> tuple[Interval | None, ...]:
+    def of(self, place: Cell, values: Cell) -> tuple[Stated | None, ...]:
         """The interval of each value of a row; `place` is its name, and the grouping and the cell it comes from."""
         name, at, cell = place if self.plan.located else (place[0], None, place[0])
         derived = iter(self.spread.get(name, []))
-        found: list[Interval | None] = []
+        found: list[Stated | None] = []
         for output, value in zip(self.plan.outputs, values, strict=True):
             shown = _shown(value)
             interval = next(derived, None) if output.is_redrawn else None
             if shown is not None and output.groupings:
                 grouping = output.groupings[0] if len(output.groupings) == 1 else int(str(at))
+                if output.statistic is not None and isinstance(shown, date):
+                    found.append(self._moments(output.statistic, grouping, cell))
+                    continue
                 interval = self._told(output, grouping, cell, shown) or interval
             found.append(None if shown is None or interval is None else (_tidy(interval[0]), _tidy(interval[1])))
         return tuple(found)
@@ -275,6 +292,12 @@ class _Ends:
         half = half_of(sigma[output.statistic], rounding)
         own = self.picked[grouping].get(cell, {})
         return own.get(output.statistic, (float(shown) - half, float(shown) + half))
+
+    def _moments(self, statistic: str, grouping: int, cell: object) -> Stated | None:
+        """The interval of a drawn day or moment; its bins' ends are whole numbers of steps."""
+        wanted = self.plan.groupings[grouping].by_name[statistic].order
+        steps = self.picked[grouping].get(cell, {}).get(statistic)
+        return None if wanted is None or steps is None else (wanted.moment(int(steps[0])), wanted.moment(int(steps[1])))
 
 
 def _mean_interval(average: Average, noisy: Mapping[str, object], sigma: Mapping[str, float]) -> Interval | None:

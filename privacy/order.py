@@ -1,6 +1,6 @@
 """Order statistics: which bin of a public range holds a quantile, drawn by how near its ranks are to the one that is asked for.
 
-Owns scores, targets and the interval; the draws are OpenDP's (`privacy.mechanisms`). It sees a cell's rows by bin, each unit's
+Owns scores, targets and intervals; the draws are OpenDP's (`privacy.mechanisms`). It sees a cell's rows by bin, each unit's
 rows weighed as `privacy.sql.bound` says, and no unit.
 
 Score. L of N weighed rows lie below a bin, E in it. The bin holds the row of rank T where L <= T <= L + E; its score is
@@ -19,19 +19,26 @@ Cesar & Rogers 2021). Draws are independent, so for this pair the divergences of
 `privacy.sql.bound`: in the sum there b/m takes the place of sigma_j, b >= m B_j (1 + 2^-26)/sqrt(2 share_j rho). The whole is
 at most α·rho for each pair of neighbours, whoever u is: rho-zCDP. OpenDP is asked for the price of a change of m·B_j.
 
-Interval. Four fifths of the share draw the value, a tenth each a bin `REACH` scales of its own noise below the target and above.
-Between these ranks the values are taken to lie evenly; `WIDTH` scales of the value's noise on this slope are the interval. Two
-more candidates are the ends of the range themselves, which win where there are not so many rows (by `EASE` scales more, a
-constant): then the interval ends there, and goes as far as the drawn bin on the other side.
+Interval. Four fifths of the share draw the value, a fifth how many bins its interval reaches to either side. With L rows below
+an interval and E in it, its depth is min(T - L, L + E - T): it holds the quantile where that is not below 0. A side at the end
+of the range has everything beyond, and limits nothing. Depth grows with reach. Candidates are reaches that double, and the
+whole range; one of depth D behind one of depth C has the score min(d - C, D - d), as a bin has that holds rank d: likeliest is
+the first that is d = `DEEP` scales of the draw's noise deep. Public numbers are added, so that a candidate that stands for n
+reaches is sqrt(n) times as likely as it would be, and the whole range is drawn `UNKNOWN` times as often as all others together
+where there is no row. Once the value is drawn its place is the same for both databases, a depth is the lesser of two numbers
+that one unit changes by at most m·w each, so scores change by no more, and the price is as above. That the second draw depends
+on the first costs nothing further (adaptive composition: Bun & Steinke 2016, Lemma 2.3).
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +47,12 @@ from privacy.choice import Draws, noise_scale
 from privacy.sql.bound import SLACK
 from privacy.sql.plan import Order, Statistic
 
-#: The parts of a quantile's share that draw the value, and each end of its interval.
-VALUE, END = Fraction(4, 5), Fraction(1, 10)
-#: How far from the target the ends are drawn, and how wide the interval is: in scales of the noise of either.
-REACH, WIDTH, EASE = 4, 3.3, 3
+#: The parts of a quantile's share that draw the value, and its interval.
+VALUE, INTERVAL = Fraction(4, 5), Fraction(1, 5)
+#: How deep in its interval the quantile shall lie, in scales of the interval's noise.
+DEEP = 1.6
+#: Of no rows the interval is the whole range so many times as often as any other.
+UNKNOWN = 19
 #: With so many scales between MIN or MAX and the end of the data, a bin without data is drawn once in twenty times at most.
 BEYOND = 20
 #: Scores are kept within this. The best one is near 0, and noise is far smaller: what is cut was never drawn.
@@ -78,18 +87,18 @@ def drawn(statistic: Statistic, order: Order, totals: NDArray[np.int64], rho: Fr
     Cells are drawn side by side: `draws` may be used from several threads.
     """
     change = sensitivity(statistic, order)
-    noise = math.ceil(noise_scale(change, END * statistic.share * rho))
+    noise = noise_scale(change, INTERVAL * statistic.share * rho)
     beyond = _beyond(statistic, order, rho) if order.is_extreme else 0
 
     def one(rows: NDArray[np.int64]) -> Picked:
         bins = rows.astype(object)
         target = _target(order, int(bins.sum()), beyond)
         place = draws.highest(_scores(order, bins, target), change, VALUE * statistic.share)
-        ends = [
-            draws.highest(_with_ends(order, bins, target + away, EASE * noise), change, END * statistic.share) - 1
-            for away in (-REACH * noise, REACH * noise)
-        ]
-        return _picked(order, place, *ends)
+        reaches = _reaches(order, place)
+        enclosing = _enclosing(order, bins, target, place, reaches, noise)
+        reach = reaches[draws.highest(enclosing, change, INTERVAL * statistic.share)]
+        low, high = order.ends(max(0, place - reach), min(order.bins - 1, place + reach))
+        return Picked(value=order.middle(place), low=low, high=high)
 
     if len(totals) == 1:
         return [one(totals[0])]
@@ -123,22 +132,31 @@ def _scores(order: Order, rows: NDArray[np.object_], target: int) -> list[int]:
     return scores
 
 
-def _with_ends(order: Order, rows: NDArray[np.object_], target: int, ease: int) -> list[int]:
-    """The same with the low end of the range before the bins, and the high end behind them."""
-    all_rows = order.level.denominator * int(rows.sum())
-    low, high = (max(-FARTHEST, min(FARTHEST, s + ease)) for s in (-target, target - all_rows))
-    return [low, *_scores(order, rows, target), high]
+def _reaches(order: Order, place: int) -> list[int]:
+    """How many bins an interval may reach to either side of the value: 0, 1, 2, 4, 8, … and then to both ends."""
+    whole, found = max(place, order.bins - 1 - place), [0]
+    while found[-1] < whole:
+        found.append(min(whole, max(1, 2 * found[-1])))
+    return found
 
 
-def _picked(order: Order, place: int, below: int, above: int) -> Picked:
-    """The value and its interval; `below` -1 and `above` `order.bins` are the ends of the range."""
-    under, over = max(0, place - below), max(0, above - place)
-    few = (below < 0 and order.level > 0) or (above >= order.bins and order.level < 1)
-    if not few:
-        scale = WIDTH / REACH * math.sqrt(END / VALUE)
-        # A slope on one side is drawn more roughly than one over both, but may truly differ: half of each.
-        under, over = (math.ceil(scale * (own + (under + over) / 2) / 2) for own in (under, over))
-    lowest = 0 if below < 0 else max(0, place - under)
-    highest = order.bins - 1 if above >= order.bins else min(order.bins - 1, place + over)
-    low, high = order.ends(lowest, highest)
-    return Picked(value=order.middle(place), low=low, high=high)
+def _enclosing(
+    order: Order, rows: NDArray[np.object_], target: int, place: int, reaches: Sequence[int], noise: float
+) -> list[int]:
+    """How near the depth of each of these intervals is to what is wanted; the last of them is the whole range."""
+    upto: list[int] = [0, *(order.level.denominator * np.cumsum(rows)).tolist()]
+    deep = math.ceil(DEEP * noise)
+
+    def depth(reach: int) -> int:
+        first, last = place - reach, place + reach + 1
+        sides = [target - upto[first]] if first > 0 else []
+        return min(sides + ([upto[last] - target] if last < order.bins else []))
+
+    depths = [-FARTHEST, *(depth(reach) for reach in reaches[:-1]), FARTHEST]
+    favour = [math.sqrt(b - a) for a, b in pairwise([-1, *reaches[:-1]])]
+    favour.append(UNKNOWN * max(1.0, sum(favour)) * math.exp(-2 * DEEP))
+    scores = [
+        min(deep - outside, inside - deep) + math.floor(noise * math.log(more))
+        for (outside, inside), more in zip(pairwise(depths), favour, strict=True)
+    ]
+    return [max(-FARTHEST, min(FARTHEST, s)) for s in scores]

@@ -589,8 +589,9 @@ class AnswerOut(Told):
     plan: str
     columns: list[AnswerColumn]
     rows: list[list[Cell]]
-    intervals: list[list[tuple[float, float] | None]] = Field(
-        description="For each row and column [low, high] at 95 %, or null for keys and where none is stated."
+    intervals: list[list[tuple[float, float] | tuple[str, str] | None]] = Field(
+        description="For each row and column [low, high] at 95 %, texts where the value is a day or a moment, "
+        "or null for keys and where none is stated."
     )
     mechanism: str
     bounds: list[BoundOut] = Field(default_factory=list)

@@ -25,7 +25,7 @@ from privacy.sql.bound import Measure, distinct_measure, merged, quantile_measur
 from privacy.sql.expressions import AGGREGATES, Reader, written_name
 from privacy.sql.ordered import ORDERED, order_of
 from privacy.sql.parse import refuse, require_arguments, where_of
-from privacy.sql.plan import Aggregate, Average
+from privacy.sql.plan import MOMENTS, Aggregate, Average
 from privacy.sql.problems import DistinctNotCounted, MisplacedAggregate, Unbounded, UnknownAggregate
 from privacy.sql.resolve import Relation
 from privacy.sql.terms import Term
@@ -147,11 +147,11 @@ class AggregateReader:
         return replace(found, kind=term.kind)
 
     def _comparable(self, operand: exp.Expr, node: exp.Expr) -> Term:
-        """What is put in order: a number or a day, with public bounds."""
+        """What is put in order: a number, a day or a moment, with public bounds."""
         if isinstance(operand, exp.Distinct):
             return self._operand(operand, node)
-        term = self.rows.of_kind(operand, written_name(node), Kind.INTEGER, Kind.NUMBER, Kind.DATE)
-        if term.kind is not Kind.DATE:
+        term = self.rows.of_kind(operand, written_name(node), Kind.INTEGER, Kind.NUMBER, *MOMENTS)
+        if term.kind not in MOMENTS:
             return self._operand(operand, node)
         if term.since is None or term.until is None:
             raise Unbounded(name=written_name(node), where=where_of(node))

@@ -34,10 +34,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from fractions import Fraction
 
 from privacy.facts import Kind
-from privacy.sql.plan import Aggregate, Order, Statistic
+from privacy.sql.plan import A_DAY, Aggregate, Order, Statistic
 from privacy.sql.terms import Term
 
 #: No answer has more cells, and no question more different statistics; point 3 rests on their product.
@@ -116,18 +117,29 @@ def sum_measure(term: Term, label: str, max_rows: int, *, centred: bool) -> Meas
 
 
 def quantile_measure(term: Term, label: str, level: Fraction) -> Measure:
-    """The measure of a quantile of a bounded number or day: each row's place on the lattice of its range, counted from 0."""
+    """The measure of a quantile of a bounded number, day or moment: each row's place on the lattice of its range, from 0."""
     if term.since is not None and term.until is not None:
-        row = f"CAST({term.sql} AS DATE) - DATE '{term.since.isoformat()}'"
-        first, size = term.since.toordinal(), (term.until - term.since).days + 1
-        order = Order(level=level, first=first, size=max(1, size), step=Fraction(1), days=True)
-        return Measure(aggregate=Aggregate.QUANTILE, row=row, label=label, nullable=term.nullable, order=order)
+        return _moment_measure(term, label, level, term.since, term.until)
     low, high = term.low or Fraction(0), term.high or Fraction(0)
     step = _lattice(term, low, high, 1)
     first, last = math.floor(low / step), math.ceil(high / step)
     row, stored, nullable = _whole(term, step, first, last, first)
     order = Order(level=level, first=first, size=last - first + 1, step=step)
     return Measure(aggregate=Aggregate.QUANTILE, row=row, label=label, stored=stored, nullable=nullable, order=order)
+
+
+def _moment_measure(term: Term, label: str, level: Fraction, since: date, until: date) -> Measure:
+    """Days by the day, moments by the second that they lie in: no range is shorter than a day, and no bin than 21 seconds."""
+    kind, days = term.kind or Kind.DATE, max(1, (until - since).days + 1)
+    if kind is Kind.DATE:
+        first, size, row = since.toordinal(), days, f"CAST({term.sql} AS DATE) - DATE '{since.isoformat()}'"
+    else:
+        first, size = since.toordinal() * A_DAY, days * A_DAY
+        start = (since - date(1970, 1, 1)).days * A_DAY * 1_000_000
+        clamped = f"greatest({start}, least({start + size * 1_000_000 - 1}, epoch_us({term.sql})))"
+        row = f"CASE WHEN isfinite({term.sql}) THEN ({clamped} - {start}) // 1000000 END"
+    order = Order(level=level, first=first, size=size, step=Fraction(1), kind=kind)
+    return Measure(aggregate=Aggregate.QUANTILE, row=row, label=label, nullable=term.nullable, order=order)
 
 
 def distinct_measure(term: Term, label: str, counted: Term, where: str) -> Measure:

@@ -19,6 +19,7 @@ from privacy.errors import Text
 from privacy.facts import Kind
 from privacy.sql import formats, terms
 from privacy.sql.parse import refuse, require_arguments
+from privacy.sql.plan import A_DAY, MOMENTS
 from privacy.sql.terms import MAX_DERIVED_DOMAIN, Term, number, quote_text
 
 if TYPE_CHECKING:
@@ -52,10 +53,8 @@ _PART_ALIASES = {
 _DAYS = {"day": ("day", 1), "week": ("day", 7), "month": ("month", 1), "quarter": ("month", 3), "year": ("month", 12)}
 _SECONDS = {"hour": 3600, "minute": 60, "second": 1}
 _MAX_INTERVAL = 100_000
-_A_DAY = 86_400
 #: The Monday that DuckDB counts buckets of days from, and the month that it counts buckets of months from.
 _ORIGIN = {"day": date(2000, 1, 3), "month": date(2000, 1, 1)}
-_MOMENTS = (Kind.DATE, Kind.TIMESTAMP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ class _Interval:
             return None
         if self.unit in _SECONDS:
             seconds = self.count * _SECONDS[self.unit]
-            return _shifted(day, "day", -(-seconds // _A_DAY) if latest else seconds // _A_DAY)
+            return _shifted(day, "day", -(-seconds // A_DAY) if latest else seconds // A_DAY)
         unit, times = _DAYS[self.unit]
         return _shifted(day, unit, self.count * times)
 
@@ -146,7 +145,7 @@ def arithmetic(reader: Reader, node: exp.Expr, symbol: str) -> Term | None:
     if isinstance(left, exp.Interval) and symbol == "+":
         left, right = right, left
     if isinstance(right, exp.Interval):
-        day = reader.of_kind(left, symbol, *_MOMENTS)
+        day = reader.of_kind(left, symbol, *MOMENTS)
         return _moved(_known(day), _interval(right, sign=-1 if symbol == "-" else 1))
     a, b = reader.read(left), reader.read(right)
     if b.kind is Kind.DATE and a.kind is Kind.INTEGER and symbol == "+":
@@ -155,7 +154,7 @@ def arithmetic(reader: Reader, node: exp.Expr, symbol: str) -> Term | None:
         return _days_later(a, b, symbol)
     if a.kind is Kind.DATE and b.kind is Kind.DATE and symbol == "-":
         return _bounded(f"({a.sql} - {b.sql})", [a, b], *_reach(b, a, "day"))
-    if {a.kind, b.kind} & set(_MOMENTS):
+    if {a.kind, b.kind} & set(MOMENTS):
         construct = Text(
             f"{a.kind or 'NULL'} {symbol} {b.kind or 'NULL'}", f"{a.kind or 'NULL'} {symbol} {b.kind or 'NULL'}"
         )
@@ -191,7 +190,7 @@ def shift(reader: Reader, node: exp.Expr) -> Term:
             node,
             Text("Write date_add(d, INTERVAL 3 MONTH).", "请写成 date_add(d, INTERVAL 3 MONTH)。"),
         )
-    return _moved(_known(reader.of_kind(node.this, "DATE_ADD", *_MOMENTS)), _interval(node.expression))
+    return _moved(_known(reader.of_kind(node.this, "DATE_ADD", *MOMENTS)), _interval(node.expression))
 
 
 def difference(reader: Reader, node: exp.Expr) -> Term:
@@ -212,7 +211,7 @@ def _between(
     unit = _unit_of(unit_node, (*_DAYS, *_SECONDS), function.upper(), node)
     a, b = reader.alike([start, end], function.upper())
     for term, operand in ((a, start), (b, end)):
-        terms.require_kind(term, operand, function.upper(), *_MOMENTS)
+        terms.require_kind(term, operand, function.upper(), *MOMENTS)
     a, b = (_known(t) for t in (a, b))
     low, high = _reach(a, b, unit)
     if function == "date_sub":  # complete units are boundaries, or one fewer of them
@@ -228,7 +227,7 @@ def _reach(start: Term, end: Term, unit: str) -> tuple[int | None, int | None]:
     if any(e is None for e in ends):
         return None, None
     a_since, a_until, b_since, b_until = (_count(unit, e) for e in ends if e is not None)
-    slack = _A_DAY // _SECONDS[unit] - 1 if unit in _SECONDS else 0  # a moment may be the last of its day
+    slack = A_DAY // _SECONDS[unit] - 1 if unit in _SECONDS else 0  # a moment may be the last of its day
     return b_since - a_until - slack, b_until - a_since + slack
 
 
@@ -245,7 +244,7 @@ def _count(unit: str, day: date) -> int:
             return (day.toordinal() - 1) // 7  # the first day of the calendar of Python is a Monday
         case "day":
             return day.toordinal()
-    return day.toordinal() * (_A_DAY // _SECONDS[unit])
+    return day.toordinal() * (A_DAY // _SECONDS[unit])
 
 
 def _bounded(sql: str, operands: list[Term], low: int | None, high: int | None) -> Term:
@@ -285,7 +284,7 @@ def _part_of(reader: Reader, node: exp.Expr, part: str) -> Term:
             node,
             Text(f"Accepted: {listed_parts}.", f"可用：{listed_parts}。"),
         )
-    day = reader.of_kind(node, f"EXTRACT({name})", *((Kind.TIMESTAMP,) if name in _SECONDS else _MOMENTS))
+    day = reader.of_kind(node, f"EXTRACT({name})", *((Kind.TIMESTAMP,) if name in _SECONDS else MOMENTS))
     span = _PARTS[name]
     slack = 1 if name == "isoyear" else 0  # the first and the last days of a year may belong to its neighbours
     low = span[0] if span else (day.since.year - slack if day.since else None)
@@ -307,7 +306,7 @@ def truncate(reader: Reader, node: exp.Expr) -> Term:
     if unit in _SECONDS:
         moment = reader.of_kind(node.this, "DATE_TRUNC", Kind.TIMESTAMP)
         return replace(moment, sql=f"TRY(date_trunc('{unit}', {moment.sql}))", kind=Kind.TIMESTAMP, literal=None)
-    day = reader.of_kind(node.this, "DATE_TRUNC", *_MOMENTS)
+    day = reader.of_kind(node.this, "DATE_TRUNC", *MOMENTS)
     domain = terms.days_by(unit, day.since, day.until) if day.since and day.until else None
     since = terms.first_day(unit, day.since) if day.since else None
     sql = f"CAST(date_trunc('{unit}', {day.sql}) AS DATE)"
@@ -325,7 +324,7 @@ def bucket(reader: Reader, node: exp.Expr) -> Term:
             Text("Write INTERVAL 2 WEEK.", "请写 INTERVAL 2 WEEK。"),
         )
     whole = interval.unit in _DAYS
-    day = _known(reader.of_kind(node.expression, "TIME_BUCKET", *(_MOMENTS if whole else (Kind.TIMESTAMP,))))
+    day = _known(reader.of_kind(node.expression, "TIME_BUCKET", *(MOMENTS if whole else (Kind.TIMESTAMP,))))
     since = _first_of_bucket(interval, day.since)
     sql = f"TRY(time_bucket({interval.sql}, {day.sql}))"
     return Term(
@@ -366,7 +365,7 @@ def _buckets(interval: _Interval, since: date, until: date) -> tuple[date, ...] 
 def last_day(reader: Reader, node: exp.Expr) -> Term:
     """The last day of the month."""
     require_arguments(node, "this")
-    day = reader.of_kind(node.this, "LAST_DAY", *_MOMENTS)
+    day = reader.of_kind(node.this, "LAST_DAY", *MOMENTS)
     since, until = (
         None if d is None else _last_day(d) if (d.year, d.month) < (9999, 12) else None for d in (day.since, day.until)
     )
@@ -399,7 +398,7 @@ def named(function: str) -> CalendarReader:
 
     def read(reader: Reader, node: exp.Expr) -> Term:
         require_arguments(node, "this")
-        day = reader.of_kind(node.this, function.upper(), *_MOMENTS)
+        day = reader.of_kind(node.this, function.upper(), *MOMENTS)
         domain = tuple(sorted(names))
         return Term(
             sql=f"{function}({day.sql})", kind=Kind.TEXT, nullable=day.nullable or day.since is None, domain=domain
@@ -422,7 +421,7 @@ def written(reader: Reader, node: exp.Expr) -> Term:
             Text("this format of STRFTIME", "该 STRFTIME 格式"), node, Text(f"Accepted: {marks}.", f"可用：{marks}。")
         )
     timed = bool(formats.of_time(pieces))
-    day = reader.of_kind(subject, "STRFTIME", *((Kind.TIMESTAMP,) if timed else _MOMENTS))
+    day = reader.of_kind(subject, "STRFTIME", *((Kind.TIMESTAMP,) if timed else MOMENTS))
     domain = formats.texts(pieces, day.since, day.until)
     return Term(
         sql=f"strftime({_known(day).sql}, {quote_text(text)})", kind=Kind.TEXT, nullable=day.nullable, domain=domain

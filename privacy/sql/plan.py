@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any, Protocol, Self
@@ -50,13 +51,19 @@ class Key:
     domain: tuple[Value | None, ...] | None
 
 
+#: Kinds whose values are days or moments, and the seconds of a day.
+MOMENTS = (Kind.DATE, Kind.TIMESTAMP)
+A_DAY = 86_400
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
     """Which value of an ordered cell a QUANTILE asks for, and the public bins it is looked for in.
 
     `level` is the part of the rows that lies below it: 0 for MIN, 1 for MAX. A row's value is a whole number below `size` that
-    stands for (`first` + number) · `step`; `width` such numbers make a bin, and the last bin may be shorter. `days`: steps are
-    days, counted as `datetime.date.toordinal` does.
+    stands for (`first` + number) · `step`; `width` such numbers make a bin, and the last bin may be shorter. Steps of a DATE are
+    days, counted as `datetime.date.toordinal` does, those of a TIMESTAMP seconds, `A_DAY` for each of these days; any other
+    `kind` is a number.
     """
 
     level: Fraction
@@ -64,7 +71,7 @@ class Order:
     size: int
     step: Fraction
     width: int = 1
-    days: bool = False
+    kind: Kind = Kind.NUMBER
 
     @property
     def bins(self) -> int:
@@ -84,6 +91,12 @@ class Order:
         """The value that stands for a bin, in steps."""
         low, high = self.ends(place, place)
         return (low + high) // 2
+
+    def moment(self, value: int) -> date:
+        """The day, or the moment of one, that `value` steps are."""
+        if self.kind is Kind.DATE:
+            return date.fromordinal(value)
+        return datetime.fromordinal(value // A_DAY) + timedelta(seconds=value % A_DAY)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,8 +125,8 @@ class Statistic:
     @property
     def type(self) -> str:
         """The DuckDB type of a published value: a lattice integer fits 64 bits, times a coarse step it may not."""
-        if self.order is not None and self.order.days:
-            return "DATE"
+        if self.order is not None and self.order.kind in MOMENTS:
+            return TYPES[self.order.kind]
         step = self.round_to if self.order is None else self.order.step
         if step.denominator != 1:
             return "DOUBLE"
@@ -127,6 +140,8 @@ class Statistic:
         scale = f"c.{self.name}" if self.order is None else f"n.{self.order_scale}"
         if self.type == "DATE":
             return f"n.{self.name} + CAST(round({normal} * {scale}) AS INTEGER) AS {self.name}"
+        if self.type == "TIMESTAMP":
+            return f"n.{self.name} + to_seconds(CAST(round({normal} * {scale}) AS BIGINT)) AS {self.name}"
         value = f"n.{self.name} + {normal} * {scale}"
         return (
             f"{value} AS {self.name}" if self.type == "DOUBLE" else f"TRY_CAST({value} AS {self.type}) AS {self.name}"

@@ -305,6 +305,7 @@ class Rows:
             if not column.table and column.name.casefold() in own:
                 column.set("table", exp.to_identifier(place.alias, quoted=True))
         self.sources = [*before, place]
+        self.within = True
         for item in select.expressions:  # never computed, but what is not understood is refused there too
             if not isinstance(item, exp.Star):
                 Reader(self).read(item.unalias())

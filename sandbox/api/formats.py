@@ -71,7 +71,8 @@ def _columns(answer: wire.AnswerOut) -> Iterator[_Column]:
         for side, suffix in ((0, "low"), (1, "high")):
             pairs = [row[i] for row in answer.intervals]
             name = _fresh(f"{column.name}_{suffix}", taken)
-            yield _Column(name=name, kind="number", values=tuple(p[side] if p else None for p in pairs))
+            kind = column.kind if column.kind in ("date", "timestamp") else "number"
+            yield _Column(name=name, kind=kind, values=tuple(p[side] if p else None for p in pairs))
 
 
 def _fresh(name: str, taken: set[str]) -> str:

@@ -118,10 +118,14 @@ class Answer:
         kinds = [column.kind for column in self.told.columns]
         return [tuple(_value(cell, kind) for cell, kind in zip(row, kinds, strict=True)) for row in self.told.rows]
 
-    @property
-    def intervals(self) -> list[tuple[show.Interval | None, ...]]:
-        """For each row and column (low, high) at 95 %, or None for keys and where none is stated."""
-        return [tuple(row) for row in self.told.intervals]
+    @cached_property
+    def intervals(self) -> list[tuple[tuple[Any, Any] | None, ...]]:
+        """For each row and column (low, high) at 95 %, or None for keys and where none is stated; days as such."""
+        kinds = [column.kind for column in self.told.columns]
+        return [
+            tuple(p and (_value(p[0], kind), _value(p[1], kind)) for p, kind in zip(row, kinds, strict=True))
+            for row in self.told.intervals
+        ]
 
     @cached_property
     def receipt(self) -> Receipt:
@@ -224,23 +228,29 @@ class Answer:
 
     def to_dict(self, *, intervals: bool = True) -> dict[str, list[Value]]:
         """Columns of values by name; with `intervals` each value column is followed by `<name>_low` and `<name>_high`."""
-        found: dict[str, list[Value]] = {}
-        taken = set(self.columns)
+        return {name: values for name, _, values in self._series(intervals=intervals)}
+
+    def _series(self, *, intervals: bool) -> Iterator[tuple[str, str, list[Value]]]:
+        """Name, kind and values of each column of `to_dict`."""
+        taken, given = set(self.columns), set[str]()
         for index, column in enumerate(self.told.columns):
-            found[_unique(column.name, found)] = [row[index] for row in self.rows]
+            name = _unique(column.name, given)
+            given.add(name)
+            yield name, column.kind, [row[index] for row in self.rows]
             if column.role == "value" and intervals:
+                kind = column.kind if column.kind in ("date", "timestamp") else "number"
                 for side, end in ((0, "low"), (1, "high")):
                     name = _unique(f"{column.name}_{end}", taken)
                     taken.add(name)
-                    found[name] = [pair[side] if pair else None for pair in (row[index] for row in self.intervals)]
-        return found
+                    given.add(name)
+                    yield name, kind, [pair[side] if pair else None for pair in (row[index] for row in self.intervals)]
 
     def to_arrow(self, *, intervals: bool = True) -> pyarrow.Table:
         """A pyarrow Table; the interval's ends stand beside each value."""
         pa = _library("pyarrow", "to_arrow")
-        data = self.to_dict(intervals=intervals)
-        arrays = [pa.array(values, type=_arrow_type(pa, self._kind(name), values)) for name, values in data.items()]
-        return pa.table(arrays, names=list(data))
+        series = list(self._series(intervals=intervals))
+        arrays = [pa.array(values, type=_arrow_type(pa, kind, values)) for _, kind, values in series]
+        return pa.table(arrays, names=[name for name, *_ in series])
 
     def to_pandas(self, *, intervals: bool = True) -> pandas.DataFrame:
         """A pandas DataFrame; the interval's ends stand beside each value."""
@@ -254,9 +264,6 @@ class Answer:
         data = self.to_dict(intervals=intervals)
         frame: polars.DataFrame = pl.DataFrame([pl.Series(name, values, strict=False) for name, values in data.items()])
         return frame
-
-    def _kind(self, name: str) -> str:
-        return next((column.kind for column in self.told.columns if column.name == name), "number")
 
 
 def read_receipt(wire: Wire, receipt_id: str, *, trusted_key: str = "", released: bytes | None = None) -> Receipt:
@@ -309,11 +316,12 @@ def _value(cell: object, kind: str) -> Any:
 
 def _scale(told: AnswerOut, index: int) -> show.Interval | None:
     """The common scale of a column's drawing: from its lowest to its highest interval end, zero included."""
-    ends = [end for row in told.intervals if (pair := row[index]) is not None for end in pair if math.isfinite(end)]
+    pairs = (show.numbers(row[index]) for row in told.intervals)
+    ends = [end for pair in pairs if pair is not None for end in pair if math.isfinite(end)]
     return (min(0.0, *ends), max(0.0, *ends)) if len(told.rows) > 1 and ends else None
 
 
-def _unique(name: str, taken: set[str] | dict[str, list[Value]]) -> str:
+def _unique(name: str, taken: set[str]) -> str:
     while name in taken:
         name += "_"
     return name

@@ -22,6 +22,8 @@ from sandbox.say import say
 from sandbox.wire import BudgetOut
 
 Interval = tuple[float, float]
+Ends = Interval | tuple[str, str]
+"""The ends of an interval as they travel: days and moments are text."""
 GAUGE_WIDTH = 24
 #: Numbers beyond this are written with an exponent; below it, every digit is exact.
 _TOO_LONG = 10**21
@@ -143,16 +145,22 @@ def places_for(half: float) -> int:
     return min(9, 1 - math.floor(math.log10(half)))
 
 
-def figure(value: object, interval: Interval | None) -> tuple[str, str]:
+def numbers(ends: Ends | None) -> Interval | None:
+    """The ends of an interval of numbers; None of any other."""
+    return None if ends is None or isinstance(ends[0], str) else ends
+
+
+def figure(value: object, ends: Ends | None) -> tuple[str, str]:
     """A noisy value and its uncertainty, both as text: ("1,234", "± 15"), ("0.41", "[0.38 … 0.47]"), ("NULL", "± ?").
 
     The value is written to the two digits of its uncertainty that mean something. An interval that is not symmetric
-    around the value (a ratio's) is written with its two ends.
+    around the value (a ratio's), or is one of days, is written with its two ends.
     """
+    interval = numbers(ends)
     if value is None:
         return "NULL", "± ?" if interval is None else f"[{number(interval[0])} … {number(interval[1])}]"
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value) or "“”", "± ?"
+        return str(value) or "“”", "± ?" if ends is None or interval else f"[{ends[0]} … {ends[1]}]"
     if interval is None:
         return number(value), "± ?"
     low, high = interval
@@ -166,9 +174,9 @@ def figure(value: object, interval: Interval | None) -> tuple[str, str]:
     return shown, f"[{number(low, places)} … {number(high, places)}]"
 
 
-def band(value: object, interval: Interval | None, low: float, high: float) -> Html:
-    """A small drawing of a value and its interval on the common scale from `low` to `high`."""
-    span = high - low
+def band(value: object, ends: Ends | None, low: float, high: float) -> Html:
+    """A small drawing of a number and its interval on the common scale from `low` to `high`."""
+    span, interval = high - low, numbers(ends)
     if interval is None or not isinstance(value, int | float) or not (math.isfinite(span) and span > 0):
         return Html("")
     width = 96.0

@@ -267,7 +267,7 @@ def _size(known: Released, name: str) -> _Size | None:
         value, interval = row[place], intervals[place]
         if interval is None or not isinstance(value, int | float):
             continue
-        half = (interval[1] - interval[0]) / 2
+        half = (float(interval[1]) - float(interval[0])) / 2
         values.append(abs(float(value)))
         ratios.append(half / abs(value) if value else math.inf)
     return _Size(median(values), median(ratios)) if ratios else None

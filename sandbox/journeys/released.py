@@ -14,10 +14,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from fractions import Fraction
+from typing import cast
 
 from access.audit import stamp
 from compute.jobs import Job
-from privacy.answer import NOISE_KIND, Answer
+from privacy.answer import NOISE_KIND, Answer, Stated
 from privacy.loss import Loss
 from privacy.order import rows_beyond
 from privacy.scales import threshold
@@ -30,6 +31,7 @@ MECHANISM = f"zcdp/{NOISE_KIND}"
 FILE_NAME = "answer.json"
 
 Cell = str | int | float | bool | None
+Ends = tuple[float, float] | tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +80,7 @@ class Released:
     mechanism: str
     columns: tuple[ReleasedColumn, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    intervals: tuple[tuple[tuple[float, float] | None, ...], ...]
+    intervals: tuple[tuple[Ends | None, ...], ...]
     bounds: tuple[Bound, ...]
     suppressed: int
     min_units: int
@@ -132,7 +134,7 @@ def released(*, answer: Answer, plan: Plan, question: Question, job: Job, receip
             for c in answer.columns
         ),
         rows=tuple(tuple(_cell(v) for v in row) for row in answer.rows),
-        intervals=answer.intervals,
+        intervals=tuple(tuple(_ends(i) for i in row) for row in answer.intervals),
         bounds=bounds(answer.statistics, answer.loss),
         suppressed=answer.suppressed,
         min_units=plan.min_units,
@@ -164,6 +166,13 @@ def key_units(plan: Plan, loss: Loss) -> int | None:
 def units_of(weight: float | None) -> int | None:
     """A threshold on weights as a number of units, rounded up."""
     return None if weight is None else math.ceil(weight / WEIGHT_ONE)
+
+
+def _ends(interval: Stated | None) -> Ends | None:
+    """Days and moments as text."""
+    if interval is None:
+        return None
+    return cast("Ends", tuple(_cell(end) for end in interval))
 
 
 def _cell(value: object) -> Cell:

@@ -169,7 +169,8 @@ def _success(answers: list[Answer], spent: Json) -> Json:
 
 def _drawn(answer: Answer) -> Json:
     rows = [[_plain(v) for v in row] for row in answer.rows]
-    return {"rows": rows, "intervals": [[None if i is None else list(i) for i in row] for row in answer.intervals]}
+    ends = [[None if i is None else [_plain(end) for end in i] for i in row] for row in answer.intervals]
+    return {"rows": rows, "intervals": ends}
 
 
 def _plain(value: object) -> object:

@@ -45,24 +45,21 @@ def plan_of(sql: str) -> Plan:
 
 @dataclass
 class Chances:
-    """Draws that work out the chance of each place instead of drawing one."""
+    """Draws that work out the chance of each place instead of drawing one: the value is in the midst of the crowd."""
 
     found: list[np.ndarray] = field(default_factory=list)
 
     def highest(self, scores: Sequence[int], sensitivity: int, share: Fraction) -> int:
         logs = np.array(scores) / noise_scale(sensitivity, share * LOSS.rho_fraction)
         self.found.append(np.exp(logs - np.logaddexp.reduce(logs)))
-        return 0
+        return min(MIDST, len(scores) - 1)
 
     def count(self, exact: int, share: Fraction) -> int:
         raise AssertionError("nothing is counted")
 
 
 def chances(path: Path, sql: str, persons: town.Persons) -> list[np.ndarray]:
-    """How likely each value of `stock`, from -7, is the answer; then how likely each is drawn for the ends of the interval.
-
-    There the low end of the range comes first, and the high end last.
-    """
+    """How likely each value of `stock`, from -7, is the answer; then how likely each reach of its interval, the range last."""
     plan = plan_of(sql)
     [totals] = town.exact(town.write(path / "version.duckdb", persons), plan)
     statistic, found = plan.statistics[0], Chances()
@@ -78,6 +75,8 @@ def answered(path: Path, sql: str, persons: town.Persons) -> Answer:
         return release(plan, units, KEYED if plan.selects_keys else LOSS, finish)
 
 
+#: The place of the value 30, counted from -7.
+MIDST = 37
 #: Of sixty persons the values lie evenly from 0 to 59; the extreme one has every row at the far end.
 SIXTY = [[row(stock=i)] for i in range(60)]
 
@@ -108,9 +107,9 @@ def test_nobody_s_own_maximum_is_the_maximum(tmp_path: Path) -> None:
 def test_a_group_of_one_row_does_not_show_it(tmp_path: Path) -> None:
     """Its value is hardly likelier than any other, and the interval says that nothing is known."""
     for what in ("median(stock)", "min(stock)", "max(stock)"):
-        value, low, high = chances(tmp_path, f"SELECT {what} FROM visits", [[row(stock=500)]])
+        value, reach = chances(tmp_path, f"SELECT {what} FROM visits", [[row(stock=500)]])
         assert value.max() < 2 / len(value)
-        assert min(low[0], high[-1]) > 0.97
+        assert reach[-1] > 0.945
 
 
 @pytest.mark.parametrize(
@@ -124,6 +123,14 @@ def test_an_empty_group_looks_like_any_other(tmp_path: Path, what: str) -> None:
         assert interval is not None
         assert isinstance(value, int | float)
         assert interval[0] <= value <= interval[1]
+
+
+def test_an_empty_group_has_a_day_and_a_moment_too(tmp_path: Path) -> None:
+    """No NULL tells that nobody is there, and what is drawn lies within the public range, a moment in its last bin too."""
+    sql = "SELECT city, min(day) AS d, max(day + INTERVAL 37 MINUTE) AS m FROM visits GROUP BY city"
+    for _, day, moment in answered(tmp_path, sql, [[row()]]).rows:
+        assert date(2024, 1, 1) <= day <= date(2024, 3, 31)
+        assert date(2024, 1, 1) <= moment.date() <= date(2024, 4, 1)
 
 
 def test_a_person_of_one_bin_counts_as_far_as_the_bound_goes(tmp_path: Path) -> None:

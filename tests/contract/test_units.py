@@ -57,6 +57,7 @@ QUESTIONS = {
 BINNED = {
     "quantiles": "SELECT median(least(greatest(stock, -9), 9)), max(score), quantile_disc(level, 0.9), count(stock) FROM visits",
     "quantiles by city": "SELECT city, dept, median(amount), min(day), sum(score) FROM visits GROUP BY city, dept",
+    "quantiles of moments": "SELECT city, median(day + INTERVAL 37 MINUTE), max(CAST(day AS TIMESTAMP)) FROM visits GROUP BY 1",
     "quantiles of some": "SELECT level // 3 AS k, max(score) FILTER (WHERE urgent), count(*) FROM visits GROUP BY k",
     "quantiles of private keys": "SELECT code, median(amount), count(DISTINCT person_id) FROM visits GROUP BY code",
     "different values": "SELECT count(DISTINCT code), count(DISTINCT stock), count(DISTINCT score / level) FROM visits",

@@ -87,6 +87,8 @@ def close(mine: object, theirs: object, off: float) -> bool:
     if isinstance(mine, int | float) and isinstance(theirs, int | float | Decimal):
         other = float(theirs)
         return math.isclose(mine, other, rel_tol=1e-4, abs_tol=off)
+    if isinstance(mine, datetime) and isinstance(theirs, datetime):
+        return abs((mine - theirs).total_seconds()) <= off
     return mine == _day(theirs, mine)
 
 

@@ -131,4 +131,4 @@ def test_the_room_for_bins_is_stated_as_it_is(page: str) -> None:
     )
     stated = {int(n.replace(",", "")) for n in re.findall(r"\d[\d,]+(?![.\d])", part)}
     assert stated == set(room)
-    assert f"{order.WIDTH}" in part
+    assert f"{order.DEEP}" in part

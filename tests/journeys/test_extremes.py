@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from sandbox.journeys.accuracy import AccuracyUnpredictable
 from sandbox.journeys.ask import preview
 from sandbox.journeys.offer import Wish
 from sandbox.journeys.released import Released
+from sandbox.wire import AnswerOut
 from tests.fakes.asking import DATASET
 from tests.fakes.logs import opened
 
@@ -55,4 +57,26 @@ def test_how_many_rows_lie_beyond_is_open_while_bounds_are(tmp_path: Path) -> No
     seen = preview(scene.house, scene.li, project="flow", dataset=DATASET, sql=ASKED, epsilon=1.0)
     for lang, words in (("en", "the answer tells how many"), ("zh-CN", "行数将随结果给出")):
         assert any("MAX(spent)" in n and words in n for n in question_shapes.preview(seen, lang).notes)
+    scene.house.registry.close()  # type: ignore[attr-defined]
+
+
+def test_days_and_moments_leave_with_days_and_moments_around_them(tmp_path: Path) -> None:
+    day = "make_date(2024, 1, 1 + CAST(floor(least(greatest(spent, 0), 27)) AS INTEGER))"
+    sql = f"SELECT MEDIAN({day}) AS d, MEDIAN({day} + INTERVAL 5 HOUR) AS m, COUNT(*) AS n FROM logs"
+    rows = ((f"p{i}", "ab"[i % 2], i % 28 + 0.5) for i in range(4_000))
+    scene = opened(tmp_path, rows, max_rows=3, upper=100, step="0.1")
+    asked = scene.ask(sql, epsilon=1.0)
+    scene.work()
+    stored = scene.read(asked).answer
+    assert stored is not None
+    found = Released.read(stored.body)
+    assert found.file() == stored.body
+    told = question_shapes.answer(stored, repeated=False, lang="en", names=lambda _: "flow")
+    assert AnswerOut.model_validate_json(told.model_dump_json()) == told
+    [(low, high), (first, last), _] = told.intervals[0]  # type: ignore[misc]
+    day_shown, moment, _ = told.rows[0]
+    assert date(2024, 1, 1) <= date.fromisoformat(low) <= date.fromisoformat(day_shown) <= date.fromisoformat(high)
+    seen, ends = datetime.fromisoformat(moment), [datetime.fromisoformat(e) for e in (first, last)]
+    assert ends[0] <= seen <= ends[1]
+    assert abs((seen - datetime.combine(date(2024, 1, 15), time(5))).total_seconds()) < 3 * 86_400
     scene.house.registry.close()  # type: ignore[attr-defined]

@@ -446,13 +446,16 @@ QUANTILES: dict[str, tuple[str, list[town.Row], town.Persons]] = {
 
 @dataclass(frozen=True)
 class Noted:
-    """Draws that note what is asked: scores, sensitivity, and the part of rho that pays."""
+    """Draws that note what is asked: scores, sensitivity, and the part of rho that pays.
+
+    What is drawn is in the middle on either side, so that the second draw of a cell is asked alike.
+    """
 
     asked: list[tuple[list[int], int, Fraction]] = field(default_factory=list)
 
     def highest(self, scores: Sequence[int], sensitivity: int, share: Fraction) -> int:
         self.asked.append((list(scores), sensitivity, share))
-        return 0
+        return len(scores) // 2
 
     def count(self, exact: int, share: Fraction) -> int:
         raise AssertionError("nothing is counted")

@@ -64,6 +64,7 @@ BINNED = {
     "smallest": "min(fee) FILTER (WHERE urgent)",
     "overflow": "quantile_disc(greatest(least(big * big, 1000), 0), 0.9)",
     "last": "max(day)",
+    "latest": "max(day + INTERVAL 37 MINUTE)",
     "codes": "count(DISTINCT code)",
     "stocks": "count(DISTINCT stock) FILTER (WHERE level > 0)",
     "numbers": "count(DISTINCT amount / level)",

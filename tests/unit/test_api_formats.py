@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import date
 
 import pyarrow as pa
 import pytest
@@ -65,6 +66,22 @@ def test_the_accept_header_chooses(accept: str | None, wanted: str) -> None:
 def test_nothing_of_ours_is_not_acceptable(accept: str) -> None:
     with pytest.raises(NotAcceptable):
         choose(accept)
+
+
+def test_days_and_moments_have_ends_of_their_own_kind() -> None:
+    columns = [
+        wire.AnswerColumn(name="last", kind="date", role="value"),
+        wire.AnswerColumn(name="at", kind="timestamp", role="value"),
+    ]
+    days, moments = ("2024-02-28", "2024-03-04"), ("2024-03-01T00:00:00", "2024-03-01T23:59:59")
+    given = _answer().model_copy(
+        update={"columns": columns, "rows": [["2024-03-01", "2024-03-01T10:00:00"]], "intervals": [[days, moments]]}
+    )
+    assert wire.AnswerOut.model_validate_json(given.model_dump_json()).intervals == [[days, moments]]
+    table = pa.ipc.open_stream(as_arrow(given)).read_all()
+    assert [str(t) for t in table.schema.types] == ["date32[day]"] * 3 + ["timestamp[us]"] * 3
+    assert table["last_high"].to_pylist() == [date(2024, 3, 4)]
+    assert b'"2024-02-28","2024-03-04"' in as_csv(given)
 
 
 def test_csv_keeps_null_apart_from_empty_and_every_value_beside_its_interval() -> None:

@@ -109,11 +109,12 @@ def html_of(thing: Any) -> str:
         (5.0, (-math.inf, math.inf), ("5", "[-∞ … ∞]")),
         ("text", None, ("text", "± ?")),
         (True, None, ("True", "± ?")),
+        ("2024-03-01", ("2024-02-28", "2024-03-04"), ("2024-03-01", "[2024-02-28 … 2024-03-04]")),
         (1e12, (1e12 - 4e9, 1e12 + 4e9), ("1,000,000,000,000", "± 4,000,000,000")),
         (2.5e-7, (2.4e-7, 2.6e-7), ("0.000000250", "± 0.000000010")),
     ],
 )
-def test_a_value_wears_its_uncertainty(value: object, interval: show.Interval | None, wanted: tuple[str, str]) -> None:
+def test_a_value_wears_its_uncertainty(value: object, interval: show.Ends | None, wanted: tuple[str, str]) -> None:
     assert show.figure(value, interval) == wanted
 
 
@@ -127,11 +128,9 @@ def test_rounding_for_people_moves_a_value_by_less_than_a_tenth_of_its_interval(
 
 @given(
     st.one_of(st.none(), st.integers(), st.floats(), st.text()),
-    st.one_of(st.none(), st.tuples(st.floats(), st.floats())),
+    st.one_of(st.none(), st.tuples(st.floats(), st.floats()), st.tuples(st.text(), st.text())),
 )
-def test_drawing_a_cell_never_fails_and_never_forgets_the_interval(
-    value: object, interval: show.Interval | None
-) -> None:
+def test_drawing_a_cell_never_fails_and_never_forgets_the_interval(value: object, interval: show.Ends | None) -> None:
     text, beside = show.figure(value, interval)
     assert text
     assert "±" in beside or "…" in beside
@@ -207,6 +206,24 @@ def test_dataframes_carry_the_interval_beside_every_value() -> None:
     assert answer.to_arrow().schema.field("n").type == pa.int64()
     assert answer.to_arrow()["n_low"].to_pylist() == [12330.0, -18.0, 69985.0]
     assert answer.to_polars()["fee_high"].to_list() == [41.9, None, 0.6]
+
+
+def test_days_and_moments_carry_intervals_of_days_and_moments() -> None:
+    columns = [
+        {"name": "last", "kind": "date", "role": "value"},
+        {"name": "at", "kind": "timestamp", "role": "value"},
+    ]
+    days, moments = ["2024-02-28", "2024-03-04"], ["2024-03-01T00:00:00", "2024-03-01T23:59:59"]
+    rows: list[list[object]] = [["2024-03-01", "2024-03-01T10:00:00"], [None, None]]
+    answer = an_answer(columns=columns, rows=rows, intervals=[[days, moments], [None, None]])
+    assert answer.intervals[0][0] == (date(2024, 2, 28), date(2024, 3, 4))
+    assert answer.to_dict()["at_high"] == [datetime.fromisoformat(moments[1]), None]
+    arrow = answer.to_arrow()
+    assert [str(t) for t in arrow.schema.types] == ["date32[day]"] * 3 + ["timestamp[us]"] * 3
+    assert answer.to_polars()["last_low"].to_list() == [date(2024, 2, 28), None]
+    assert answer.to_pandas()["last_high"].tolist()[0] == date(2024, 3, 4)
+    assert "[2024-02-28 … 2024-03-04]" in repr(answer)
+    assert "[2024-02-28 … 2024-03-04]" in answer._repr_html_()
 
 
 def test_names_that_clash_with_an_interval_are_kept_apart() -> None:

@@ -6,13 +6,15 @@ from the whole distribution: nothing is random but Hypothesis's examples.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime, time
 from fractions import Fraction
 from itertools import pairwise
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,14 +24,16 @@ from privacy import mechanisms, order
 from privacy.answer import NoisyCells, assemble, preview
 from privacy.choice import noise_scale
 from privacy.errors import Fault
+from privacy.facts import Kind
 from privacy.loss import Loss, price
 from privacy.mechanisms import add_noise, release
-from privacy.order import END, VALUE, Picked, drawn, rows_beyond, sensitivity
+from privacy.order import DEEP, INTERVAL, UNKNOWN, VALUE, Picked, drawn, rows_beyond, sensitivity
 from privacy.scales import value_scale
-from privacy.sql.bound import BINS_OF_A_KEY, MAX_BINS, MOST_BINS, QUICK_BINS, USUAL_BINS, most_keys
+from privacy.sql.bound import BINS_OF_A_KEY, MAX_BINS, MOST_BINS, QUICK_BINS, USUAL_BINS, most_keys, quantile_measure
 from privacy.sql.plan import Order, Statistic
+from privacy.sql.terms import Term
 from tests.fakes.units import Given
-from tests.fakes.ward import FACTS, plan
+from tests.fakes.ward import EVENING, FACTS, MORNING, plan
 
 quick = settings(max_examples=60, deadline=None)
 ONE = price(1.0, 1e-7, selects_keys=False)
@@ -58,11 +62,11 @@ def quantile(level: Fraction, bins: int, found: Statistic = MEDIAN.statistics[0]
 
 
 def asked_scores(
-    level: Fraction, rows: Sequence[int], rho: Fraction = Fraction(1, 50)
+    level: Fraction, rows: Sequence[int], rho: Fraction = Fraction(1, 50), place: int | None = None
 ) -> list[tuple[list[int], int, Fraction]]:
-    """What the three draws of one cell are asked."""
+    """What the two draws of one cell are asked: for the value, and for the reach of its interval when the value is at `place`."""
     statistic, wanted = quantile(level, len(rows))
-    draws = Written()
+    draws = Written([] if place is None else [place])
     drawn(statistic, wanted, np.array([rows], np.int64), rho, draws)
     return draws.seen
 
@@ -73,37 +77,41 @@ hist = st.lists(st.integers(0, 10**7), min_size=1, max_size=9)
 
 
 @quick
-@given(hist, st.lists(st.integers(0, 10**6), min_size=9, max_size=9), st.sampled_from(LEVELS))
-def test_one_unit_more_changes_no_score_by_more_than_its_weight_says(rows, added, level):
-    """All three draws: |change| <= m · w in every bin, w the unit's weight in the cell, whatever bins its rows fall into."""
+@given(hist, st.lists(st.integers(0, 10**6), min_size=9, max_size=9), st.sampled_from(LEVELS), st.integers(0, 8))
+def test_one_unit_more_changes_no_score_by_more_than_its_weight_says(rows, added, level, place):
+    """Both draws: |change| <= m · w of every candidate, w the unit's weight in the cell, whatever bins its rows fall into."""
+    place %= len(rows)
     added = added[: len(rows)]
     weight = max(level.numerator, level.denominator - level.numerator) * sum(added)
     after = [a + b for a, b in zip(rows, added, strict=True)]
-    for one, other in zip(asked_scores(level, rows), asked_scores(level, after), strict=True):
+    sides = (asked_scores(level, r, place=place) for r in (rows, after))
+    for one, other in zip(*sides, strict=True):
         assert one[1:] == other[1:], "neither the stated sensitivity nor the price depends on rows"
         assert max(abs(a - b) for a, b in zip(one[0], other[0], strict=True)) <= weight
 
 
+@pytest.mark.parametrize("draw", [0, 1])
 @pytest.mark.parametrize("level", LEVELS)
-def test_that_weight_is_reached(level):
-    """A unit at the end on the longer side moves some score by all of m · w: less noise would be too little."""
+def test_that_weight_is_reached(level, draw):
+    """A unit at the end on the longer side moves some score by all of m · w: less noise would be too little for either draw."""
     rows, weight = [10**9] * 5, 1_000
     reached = 0
-    for place in range(5):
-        after = [n + weight * (i == place) for i, n in enumerate(rows)]
-        changes = zip(asked_scores(level, rows)[0][0], asked_scores(level, after)[0][0], strict=True)
+    for own, place in itertools.product(range(5), range(5)):
+        after = [n + weight * (i == own) for i, n in enumerate(rows)]
+        changes = zip(*(asked_scores(level, r, place=place)[draw][0] for r in (rows, after)), strict=True)
         reached = max(reached, *(abs(a - b) for a, b in changes))
     assert reached == max(level.numerator, level.denominator - level.numerator) * weight
 
 
 @quick
-@given(hist, hist, st.sampled_from(LEVELS), st.floats(0.5, 1e6), st.floats(1.01, 50))
-def test_renyi_divergence_of_a_pair_is_that_of_a_gaussian(rows, added, level, scale, alpha):
-    """The module's bound α·(2mw/b)²/8 against the divergence itself, in both directions."""
+@given(hist, hist, st.sampled_from(LEVELS), st.floats(0.5, 1e6), st.floats(1.01, 50), st.sampled_from([0, 1]))
+def test_renyi_divergence_of_a_pair_is_that_of_a_gaussian(rows, added, level, scale, alpha, draw):
+    """The module's bound α·(2mw/b)²/8 against the divergence itself, in both directions, for either draw."""
     size = min(len(rows), len(added))
     rows, added = rows[:size], [n % 50 for n in added[:size]]
     weight = max(level.numerator, level.denominator - level.numerator) * sum(added)
-    sides = [asked_scores(level, r)[0][0] for r in (rows, [a + b for a, b in zip(rows, added, strict=True)])]
+    both = (rows, [a + b for a, b in zip(rows, added, strict=True)])
+    sides = [asked_scores(level, r, place=size // 2)[draw][0] for r in both]
     logs = [_log_probabilities(s, scale) for s in sides]
     for p, q in (logs, logs[::-1]):
         divergence = _log_sum(alpha * p + (1 - alpha) * q) / (alpha - 1)
@@ -150,19 +158,20 @@ def test_extremes_leave_some_rows_beyond_them_or_half_of_few():
 
 def test_scores_stay_within_what_a_draw_can_hold():
     level = Fraction(999_999, 10**6)
-    for scores, _, _ in asked_scores(level, [2**62, 2**62, 2**62]):
-        assert min(scores) == -(2**62)
-        assert max(scores) <= 2**62
+    for place in range(3):
+        for scores, _, _ in asked_scores(level, [2**62, 2**62, 2**62], place=place):
+            assert min(scores) == -(2**62)
+            assert max(scores) <= 2**62
 
 
 # ── prices ──
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_what_three_draws_cost_is_the_share_of_the_statistic(level):
+def test_what_both_draws_cost_is_the_share_of_the_statistic(level):
     statistic, _ = quantile(level, 3)
     seen = asked_scores(level, [1, 2, 3])
-    assert [share for *_, share in seen] == [VALUE * statistic.share, END * statistic.share, END * statistic.share]
+    assert [share for *_, share in seen] == [VALUE * statistic.share, INTERVAL * statistic.share]
     assert sum(share for *_, share in seen) == statistic.share
     weight = max(level.numerator, level.denominator - level.numerator)
     exact = weight**2 * Fraction(statistic.bound_squared)
@@ -196,48 +205,73 @@ def test_the_smallest_bound_still_makes_noise():
 # ── the interval ──
 
 
-def picked(places: list[int], level: Fraction = Fraction(1, 2), bins: int = 100) -> Picked:
-    statistic, wanted = quantile(level, bins)
-    [found] = drawn(statistic, wanted, np.zeros((1, bins), np.int64), Fraction(1), Written(places))
+def picked(places: list[int], rows: Sequence[int] = (0,) * 100, level: Fraction = Fraction(1, 2)) -> Picked:
+    statistic, wanted = quantile(level, len(rows))
+    [found] = drawn(statistic, wanted, np.array([rows], np.int64), Fraction(1), Written(places))
     return found
 
 
-def test_the_interval_follows_the_slope_on_either_side():
-    """Places of the ends count from the low end of the range, one before the first bin."""
-    assert picked([50, 31, 71]) == Picked(value=50, low=44, high=56)
-    wide, narrow = picked([50, 11, 71]), picked([50, 49, 53])
-    assert wide.value - wide.low > wide.high - wide.value > 6
-    assert narrow == Picked(value=50, low=49, high=51)
+def test_reaches_double_and_end_with_the_whole_range():
+    found = [picked([50, i]) for i in range(8)]
+    assert [p.high - p.value for p in found] == [0, 1, 2, 4, 8, 16, 32, 49]
+    assert [p.value - p.low for p in found] == [0, 1, 2, 4, 8, 16, 32, 50]
+    assert picked([50, -1]) == picked([50, 7]) == Picked(value=50, low=0, high=99), "there is none behind it"
+    assert picked([0, -1]) == Picked(value=0, low=0, high=99)
+    assert picked([97, 3]) == Picked(value=97, low=93, high=99), "a side at the end of the range stops there"
+    assert picked([0, 0], [5]) == Picked(value=0, low=0, high=0), "a range of one value is known"
 
 
-def test_an_end_of_the_range_is_an_end_of_the_interval():
-    assert picked([50, 0, 71]) == Picked(value=50, low=0, high=70)
-    assert picked([50, 31, 101]) == Picked(value=50, low=30, high=99)
-    assert picked([50, 0, 101]) == Picked(value=50, low=0, high=99)
-    assert picked([50, 31, 101], Fraction(1)) == Picked(value=50, low=41, high=99), "MAX has few rows above it anyway"
-    assert picked([50, 0, 71], Fraction(0)) == Picked(value=50, low=0, high=59)
-    assert picked([50, 0, 71], Fraction(1)) == Picked(value=50, low=0, high=70), "but below it"
+def test_an_interval_is_as_deep_as_the_quantile_lies_in_it():
+    """Scores by definition: the depth of each candidate and of the one before, and the public favour of both ends of the list."""
+    level, rows, place = Fraction(1, 4), [3, 0, 40, 7, 1, 0, 0, 90, 20, 5], 3
+    statistic, _ = quantile(level, 10)
+    [_, (scores, change, share)] = asked_scores(level, [n * statistic.up for n in rows], place=place)
+    noise = noise_scale(change, Fraction(1, 50) * share)
+    lattice, deep = 4 * statistic.up, DEEP * noise
+    target = sum(rows) / 4
+    depths = [-math.inf]
+    for reach in (0, 1, 2, 4):
+        upper = sum(rows[: place + reach + 1]) - target
+        lower = target - sum(rows[: place - reach]) if reach < 3 else math.inf
+        depths.append(min(upper, lower) * lattice)
+    depths.append(math.inf)
+    roots = [1, 1, 1, math.sqrt(2)]
+    stands = [*roots, UNKNOWN * sum(roots) * math.exp(-2 * DEEP)]
+    expected = [
+        min(deep - c, d - deep) + noise * math.log(n) for (c, d), n in zip(pairwise(depths), stands, strict=True)
+    ]
+    assert scores == pytest.approx(expected, abs=3)
 
 
-def test_of_nobody_nothing_is_known():
-    """Seven scales of their noise for the ends of the range, four against every bin."""
-    (low, change, share), (high, *_) = asked_scores(Fraction(1, 2), [0] * 1_000)[1:]
-    scale = noise_scale(change, Fraction(1, 50) * share)
-    for scores, end in ((low, 0), (high, 1_001)):
-        assert int(np.argmax(scores)) == end
-        assert (scores[end] - max(scores[1:-1])) / scale == pytest.approx(11, rel=1e-5)
-        assert math.exp(_log_probabilities(scores, scale)[end]) > 0.98
+def test_a_side_at_the_end_of_the_range_limits_nothing():
+    """The value is the lowest one: only rows above it tell how deep the quantile lies."""
+    many = 10**9
+    scores = asked_scores(Fraction(1, 2), [many, many, many, many, many, many, many, many], place=0)[1][0]
+    assert int(np.argmax(scores)) == 3, "bins 0 to 4 hold more than half of the rows, bins 0 to 2 do not"
+    assert asked_scores(Fraction(1, 2), [many] * 8, place=7)[1][0] == scores, "and so from the other end"
 
 
-def test_ends_that_fall_on_the_wrong_side_leave_the_value():
-    assert picked([50, 80, 20]) == Picked(value=50, low=50, high=50)
-    assert picked([0, 90, 101]) == Picked(value=0, low=0, high=99)
+def test_where_rows_are_many_the_interval_is_the_bin():
+    """Its own bin is deep enough: what is left is the width of a bin, not noise."""
+    many = 10**9
+    scores, change, share = asked_scores(Fraction(1, 2), [0, many, many, many, 0])[1]
+    noise = noise_scale(change, Fraction(1, 50) * share)
+    assert math.exp(_log_probabilities(scores, noise)[0]) > 1 - 1e-9
 
 
-@given(st.integers(0, 99), st.integers(0, 101), st.integers(0, 101), st.sampled_from(LEVELS))
+@pytest.mark.parametrize("bins", [2, 64, 1_000, MOST_BINS])
+def test_of_nobody_nothing_is_known(bins):
+    """With no row at all the whole range is the interval in 95 of 100 draws, wherever the value is."""
+    for place in (0, bins // 3, bins - 1):
+        scores, change, share = asked_scores(Fraction(1, 2), [0] * bins, place=place)[1]
+        noise = noise_scale(change, Fraction(1, 50) * share)
+        assert math.exp(_log_probabilities(scores, noise)[-1]) == pytest.approx(UNKNOWN / (UNKNOWN + 1), abs=1e-5)
+
+
+@given(st.integers(0, 99), st.integers(-8, 7), st.sampled_from(LEVELS))
 @quick
-def test_an_interval_is_sorted_around_its_value_within_the_range(place, below, above, level):
-    found = picked([place, below, above], level)
+def test_an_interval_is_sorted_around_its_value_within_the_range(place, reach, level):
+    found = picked([place, reach], level=level)
     assert 0 <= found.low <= found.value <= found.high <= 99
 
 
@@ -342,7 +376,7 @@ def test_derived_columns_are_redrawn_by_the_interval_of_each_cell():
     assert assemble(found, [shown], ONE, spread).intervals == (((60.0, 80.0),),)
 
 
-def test_a_day_is_released_as_a_day_and_has_no_interval():
+def test_a_day_is_released_as_a_day_and_so_are_the_ends_of_its_interval():
     found = plan("SELECT city, max(day) AS last FROM visits GROUP BY city", replace(FACTS, min_units=10))
     last, units = found.statistics
     exact = [("东", bins_of(last, 3, 10_000), 10_000 * units.up)]
@@ -354,8 +388,53 @@ def test_a_day_is_released_as_a_day_and_has_no_interval():
 
     answer = release(found, Given(found, exact), Loss(10**18, 1), as_it_is)
     assert answer.rows == (("东", date(2023, 1, 8)), ("西", None))
-    assert answer.intervals == ((None, None), (None, None))
+    (_, (low, high)), withheld = answer.intervals
+    assert date(2023, 1, 5) <= low <= date(2023, 1, 8) <= high <= date(2024, 2, 29)
+    assert withheld == (None, None)
     assert last.order.bins == (date(2024, 2, 29) - date(2023, 1, 5)).days + 1
+
+
+def test_a_moment_is_released_as_a_moment_to_the_second():
+    found = plan("SELECT max(at) FROM visits")
+    wanted = found.statistics[0].order
+    since = MORNING.date()
+    assert wanted.size == 86_400 * ((EVENING.date() - since).days + 1)
+    assert wanted.first == since.toordinal() * 86_400
+    assert (wanted.width, wanted.step) == (-(-wanted.size // MOST_BINS), 1), "a second is finer than any bin"
+
+    def as_it_is(sql, tables):
+        assert dict(tables["noisy"].columns)["s0"] == "TIMESTAMP"
+        return [(0, tables["noisy"].rows[0][1])]
+
+    shown = NoisyCells(
+        keys=[()],
+        values=[(Picked(value=wanted.first + 36_061, low=wanted.first + 36_000, high=wanted.first + 86_399),)],
+        suppressed=0,
+        threshold=None,
+    )
+    answer = assemble(found, [shown], ONE, as_it_is)
+    assert answer.rows == ((datetime.combine(since, time(10, 1, 1)),),)
+    assert answer.intervals == (((datetime.combine(since, time(10)), datetime.combine(since, time(23, 59, 59))),),)
+    assert found.statistics[0].redrawn("z") == "n.s0 + to_seconds(CAST(round(z * n.e0) AS BIGINT)) AS s0"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("2019-12-31 23:59:59.5", 2 * 86_400 - 1),
+        ("1969-12-30 00:00:00", 0),
+        ("1969-12-31 23:59:58.5", 86_398),
+        ("1970-01-01 00:00:00.999999", 86_400),
+        ("290000-01-01 00:00:00", 2 * 86_400 - 1),
+        ("0044-03-15 (BC) 00:00:00", 0),
+        ("infinity", None),
+    ],
+)
+def test_a_moment_falls_into_its_second_before_1970_too(text, place):
+    """Between 1969-12-31 and 1970-01-01; what is outside of the range is clamped, and infinity is no moment."""
+    term = Term(sql="m", kind=Kind.TIMESTAMP, since=date(1969, 12, 31), until=date(1970, 1, 1))
+    row = quantile_measure(term, "", Fraction(1, 2)).row
+    assert duckdb.sql(f"SELECT {row} FROM (SELECT TIMESTAMP '{text}' AS m)").fetchall() == [(place,)]
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 120), (2, 121), (1, 121, 1)])

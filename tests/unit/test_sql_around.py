@@ -420,6 +420,7 @@ def test_exists_is_a_semi_or_an_anti_join() -> None:
     """A name without a table is one of its own first; nothing of it is seen behind it."""
     held = plan(f"SELECT n {T} WHERE EXISTS (SELECT 1 FROM places WHERE city = t.city AND population > 3) AND n > 1")
     assert " SEMI JOIN p0 AS t1 ON (t1.o0 = t0.o0) AND TRY((t1.o2 > 3::BIGINT))" in held.finish_sql
+    assert "t1_o" not in plan(f"SELECT n {T} WHERE EXISTS (SELECT population FROM places)").finish_sql
     assert " ANTI JOIN p0 AS t1 ON " in plan(f"SELECT n {T} WHERE NOT (EXISTS (FROM places))").finish_sql
     assert code(f"SELECT population {T} WHERE EXISTS (SELECT 1 FROM places)") == "sql.unknown_column"
 

@@ -97,7 +97,8 @@ sql.unsupported | COPY visits TO 'x.csv'
 sql.unit_column | SELECT coalesce(person_id, 0) AS p, count(*) FROM visits GROUP BY p
 sql.unit_column | SELECT count(DISTINCT person_id + 1) FROM visits
 sql.unit_column | SELECT count(*) FROM visits WHERE person_id IN (1, 2, 3)
-sql.type_mismatch | SELECT min(seen), max(seen) FROM visits
+sql.unbounded | SELECT min(seen), max(CAST(note AS TIMESTAMP)) FROM visits
+sql.type_mismatch | SELECT median(note) FROM visits
 sql.unknown_aggregate | SELECT approx_quantile(amount, 0.5) FROM visits
 sql.too_many_cells | SELECT city, dept, level, rate, urgent, 性别, month(day), median(amount) FROM visits GROUP BY ALL
 sql.unsupported | SELECT median(amount) FROM (SELECT person_id, quantile_cont(amount, 0.5) AS amount FROM visits GROUP BY person_id) v

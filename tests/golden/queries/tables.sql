@@ -232,4 +232,9 @@ SELECT min(day), max(day), quantile_disc(day, 0.25) FROM visits
 SELECT dept, max(day) FILTER (WHERE urgent), date_diff('day', min(day), max(day)) FROM visits GROUP BY dept
 SELECT min(date_trunc('month', day)), max(day + 3), min(day) + INTERVAL 1 MONTH FROM visits
 SELECT dept, rank() OVER (ORDER BY quantile_disc(amount, 0.462) DESC) AS r, max(age) - lag(max(age)) OVER (ORDER BY dept) AS d FROM visits GROUP BY dept
+SELECT min(seen), max(seen), median(seen), quantile_cont(seen, 0.9) FROM visits
+SELECT dept, max(seen) FILTER (WHERE urgent), date_diff('hour', min(seen), max(seen)) AS hours FROM visits GROUP BY dept
+SELECT code, max(seen), count(*) FROM visits GROUP BY code
+SELECT percentile_disc(0.258) WITHIN GROUP (ORDER BY seen DESC), hour(max(seen)) >= 0 AS h FROM visits
+SELECT min(date_trunc('hour', seen)), max(seen + INTERVAL 36 HOUR), min(coalesce(seen, TIMESTAMP '2023-05-01 12:00:00')) FROM visits
 SELECT NULL AS nothing, count(*) FROM visits GROUP BY nothing
