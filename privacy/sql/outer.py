@@ -175,9 +175,10 @@ def _finished(
     count: int,
     unique: frozenset[int] | None,
 ) -> Table:
-    ties = [*(f"o{i}" for i, c in enumerate(columns) if c.fixed and c.term.kind is not None), "rid"]
     most, located = min(count, shape.most), rows.located is not None and not rows.grouped
     row = ", ".join(["rid", *(LOCATION if located else ())])
+    ties = [f"o{i}" for i, c in enumerate(columns) if c.fixed and c.term.kind is not None]
+    ties += [*(LOCATION[:1] if located else ()), "rid"]  # a total follows the group that looks like it
     return Table(
         sql=shape.sql(source, row, ties),
         loose=shape.sql(loose, row, ties, choosing=False),

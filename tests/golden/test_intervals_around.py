@@ -73,3 +73,13 @@ def test_a_cell_without_a_row_has_no_interval() -> None:
     """A left join that found nothing, and a value that was withheld."""
     _, found = answered(f"SELECT x, n, a, m FROM (SELECT 'nowhere' AS x) e LEFT JOIN ({CELLS}) t ON t.city = x")
     assert found == {("nowhere",): (("nowhere", None, None, None), (None, None, None, None))}
+
+
+def test_a_total_follows_the_group_that_looks_like_it() -> None:
+    """Of an unknown department and of all departments the key is NULL alike."""
+    plan = compile_query(
+        "SELECT dept, grouping(dept) AS g, count(*) AS n FROM visits GROUP BY ROLLUP (dept)", city.FACTS
+    )
+    with DuckEngine().finishing(town.LIMITS) as finish:
+        answer = assemble(plan, [drawn(g) for g in plan.groupings], LOSS, finish)
+    assert [row[:2] for row in answer.rows[-2:]] == [(None, 0), (None, 1)]
