@@ -523,7 +523,7 @@ class QuestionIn(Asked):
 class BatchIn(Asked):
     """1 to 20 questions in SQL at one price: (epsilon, delta) is offered for all of their answers together.
 
-    Each different question gets the same part of rho, which is far more than it gets for its part of epsilon. All are asked, or
+    Each different question gets the same part of rho, which is more than it gets alone for its part of epsilon. All are asked, or
     none. A problem of one question has its number (from 1) as `question` among its `params`.
     """
 
@@ -672,6 +672,7 @@ class BatchOut(Told):
     """Questions that were asked together, in the order asked. Of equal questions the first is charged, the others `repeated`."""
 
     questions: list[QueryOut]
+    charged: LossOut = Field(description="What asking all of them was charged. Losses add, epsilons do not.")
 
 
 class JobEvent(Told):

@@ -7,6 +7,7 @@ journey or from the released file as it stands.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from access.ports import StoredAnswer
 from compute.jobs import Job, State, StatusCode
@@ -21,7 +22,7 @@ from sandbox.api import shapes
 from sandbox.api.problems import problem_out
 from sandbox.api.shapes import Names
 from sandbox.journeys.ask import Preview, PreviewTogether
-from sandbox.journeys.booking import Asked
+from sandbox.journeys.booking import Asked, charged
 from sandbox.journeys.offer import Standing, Wish
 from sandbox.journeys.released import MECHANISM, Released
 
@@ -199,6 +200,15 @@ def job(noun: Job, lang: str, names: Names) -> wire.JobOut:
     if noun.state not in (State.FAILED, State.KILLED) or noun.status is StatusCode.BAD_INPUT:
         return told
     return told.model_copy(update={"problem": problem_out(Fault(), lang, noun.id)})
+
+
+def batch(noun: Sequence[Asked], lang: str, names: Names) -> wire.BatchOut:
+    """Questions that were asked together, and what all of them were charged."""
+    cost = charged(noun)
+    return wire.BatchOut(
+        questions=[question(one, lang, names) for one in noun],
+        charged=shapes.loss(cost.loss, cost.epsilon, cost.delta),
+    )
 
 
 def question(noun: Asked, lang: str, names: Names) -> wire.QueryOut:

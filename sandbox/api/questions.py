@@ -181,11 +181,8 @@ async def ask_batch(
             idempotency_key=key,
         )
 
-    def told() -> wire.BatchOut:
-        return wire.BatchOut(questions=[shapes.question(one, lang, names) for one in asked])
-
     asked = await _settled(house, who, await run_sync(begin), wait=wait, settings=settings, response=response)
-    return await run_sync(told)
+    return await run_sync(shapes.batch, asked, lang, names)
 
 
 @signed_in.get("/v1/queries", responses=fails(400, 401))

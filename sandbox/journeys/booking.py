@@ -165,6 +165,13 @@ def replayed(unit: Work, result: str) -> tuple[Asked, ...]:
     return tuple(asked_as(unit, mark.removeprefix(_REPEAT), repeated=mark.startswith(_REPEAT)) for mark in marks)
 
 
+def charged(asked: Sequence[Asked]) -> Offer:
+    """What one asking of several questions is charged altogether; epsilons do not add, so it is stated of the sum."""
+    loss = sum((one.question.loss for one in asked if not one.repeated), Loss())
+    delta = next((one.question.delta for one in asked if not one.repeated), asked[0].question.delta)
+    return Offer.stated(loss, delta, selects_keys=loss.delta > 0)
+
+
 def asked_as(unit: Work, job_id: str, *, repeated: bool) -> Asked:
     """A question by its job, with its answer if there is one."""
     job = unit.jobs.get(job_id)

@@ -4,9 +4,10 @@ Owns `Standing` (the right to ask, as it is now), `Offer` and its defaults, how 
 together, `Wish` (how exact the answer shall be), and `Question` (what a job remembers of its question). It spends nothing and
 reads no dataset: everything here follows from the asker's own words, public facts and the project's accounts (law 4).
 
-Why together: the rho that (epsilon, delta) allows grows faster than epsilon, about with its square. Of m questions at epsilon / m
-each gets about rho / m²; of m questions that share one price each gets rho / m, and so about √m times less noise. Rho and delta
-add up (`privacy.loss`), so all m together are (epsilon, delta)-DP, whatever each of them is.
+Why together: the rho that (epsilon, delta) allows grows faster than epsilon, almost with its square. Of m questions at epsilon/m
+each gets little more than rho / m²; of m questions that share one price each gets rho / m, and so almost √m times less noise (at
+delta 1e-6 half of it for 5, a quarter for 20). Rho and delta add up (`privacy.loss`), so all m together are (epsilon, delta)-DP,
+whatever each of them is; all of that rho is booked, which for m separate ones it would not be.
 """
 
 from __future__ import annotations
