@@ -55,6 +55,9 @@ class BatchPreview:
 
     def _words(self) -> list[str]:
         free = [str(number) for number, one in enumerate(self.told.questions, 1) if one.repeated]
+        if len(free) == len(self.questions):
+            return [say("all of them are answered already: asking again costs nothing",
+                        "均已有存档结果：再次提问不消耗预算"), *self._notes()]  # fmt: skip
         lines = [self._price(), self._fit()]
         if free:
             lines.append(

@@ -139,7 +139,8 @@ def test_the_same_key_brings_the_same_list_and_repeated_questions_are_free(at_on
     assert [one.rows for one in free] == [one.rows for one in first]
     seen = batch.preview(epsilon=0.3)
     assert seen.told.charged.rho_units == 0
-    assert "already answered, free: 1, 2" in repr(seen)
+    assert "all of them are answered already" in repr(seen)
+    assert "already answered, free: 2" in repr(hub.batch("health/visits", above(18, 22)).preview(epsilon=0.3))
     assert spent(hub) == after
     with pytest.raises(errors.Conflict):
         batch.ask(epsilon=0.31, idempotency_key="both")
