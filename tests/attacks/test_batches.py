@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +25,9 @@ from sandbox.journeys import ask as asking
 from sandbox.journeys import booking
 from sandbox.journeys.offer import MAX_BATCH, OfferMalformed, Standing, offer_together, stand
 from sandbox.journeys.proof import recheck_log
-from tests.fakes.asking import DATASET, FACTS, Scene, open_scene
+from sandbox.store import SqlRegistry, migrate
+from tests.fakes import postgres
+from tests.fakes.asking import DATASET, FACTS, Hand, Line, Scene, furnish, open_scene, reopen
 
 PUBLIC = [compile_query(f"SELECT COUNT(*) AS n{n} FROM visits", FACTS) for n in range(MAX_BATCH)]
 PRIVATE = [compile_query(f"SELECT code, COUNT(*) AS n{n} FROM visits GROUP BY code", FACTS) for n in range(MAX_BATCH)]
@@ -133,13 +137,31 @@ def test_a_batch_of_which_the_last_part_finds_no_room_is_undone_whole(
     assert _left_behind(scene) == before
 
 
-def test_batches_at_once_never_overspend_and_are_whole(tmp_path: Path) -> None:
+@pytest.fixture(params=["sqlite", *(["postgresql"] if postgres.binaries() else [])])
+def small(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    """A scene whose project has little, on either store."""
+    budgets = {"project": Budget(2.0, 1e-6), "total": Budget(50.0, 1e-6)}
+    if request.param == "sqlite":
+        scene = open_scene(tmp_path, **budgets)
+        yield scene
+        scene.house.registry.close()  # type: ignore[attr-defined]
+        return
+    with postgres.server() as folder:
+        with psycopg.connect(f"host={folder} user=tests dbname=postgres", autocommit=True) as connection:
+            connection.execute("CREATE DATABASE batches")
+        url, clock, line = postgres.url(folder, "batches"), Hand(), Line()
+        migrate(url)
+        house = reopen(tmp_path, clock, line)
+        house = replace(house, registry=SqlRegistry(url, signer=house.signer, clock=clock))
+        yield furnish(house, clock, line, tmp_path, **budgets)
+        house.registry.close()  # type: ignore[attr-defined]
+
+
+def test_batches_at_once_never_overspend_and_are_whole(small: Scene) -> None:
     """Sixteen threads, each with five batches of three, room for seven and a bit."""
-    budget = Budget(2.0, 1e-6)
-    epsilon = 0.7
-    scene = open_scene(tmp_path, project=budget, total=Budget(50.0, 1e-6))
+    scene, epsilon = small, 0.7
     loss = 3 * (price(epsilon, 1e-6, selects_keys=False).rho // 3)
-    room = budget.limit.rho // loss
+    room = scene.accounts()[0].limit.rho // loss
     assert 3 < room < 10
     gate, sold = threading.Barrier(THREADS), []
 
@@ -163,7 +185,6 @@ def test_batches_at_once_never_overspend_and_are_whole(tmp_path: Path) -> None:
     with scene.house.registry.read() as unit:
         assert len(unit.jobs.list(Cursor(limit=500), member=scene.li.id, project=None).items) == 3 * room
     recheck_log(scene.house)
-    scene.house.registry.close()  # type: ignore[attr-defined]
 
 
 def test_one_key_at_once_is_one_batch(scene: Scene) -> None:
