@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sandbox.client.answer import Answer
+    from sandbox.client.batch import Batch
     from sandbox.client.errors import (
         BudgetExhausted,
         Conflict,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "Batch",
     "BudgetExhausted",
     "Client",
     "Conflict",
@@ -57,6 +59,7 @@ __all__ = [
 
 _ROOMS = {
     "Answer": "answer",
+    "Batch": "batch",
     "Client": "hub",
     "Dataset": "query",
     "Job": "jobs",

@@ -500,6 +500,9 @@ class ShareOfIn(Asked):
 
 
 WithinIn = WidthIn | ShareOfIn | ShareIn
+_Sql = Annotated[str, Field(min_length=1, max_length=MAX_SQL)]
+_Epsilon = Annotated[float, Field(gt=0, le=1_000_000)]
+_Delta = Annotated[float, Field(gt=0, lt=1)]
 
 
 class QuestionIn(Asked):
@@ -511,10 +514,24 @@ class QuestionIn(Asked):
 
     project: Name
     dataset: Name
-    sql: Annotated[str, Field(min_length=1, max_length=MAX_SQL)]
-    epsilon: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
-    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    sql: _Sql
+    epsilon: _Epsilon | None = None
+    delta: _Delta | None = None
     within: WithinIn | None = None
+
+
+class BatchIn(Asked):
+    """1 to 20 questions in SQL at one price: (epsilon, delta) is offered for all of their answers together.
+
+    Each different question gets the same part of rho, which is more than it gets alone for its part of epsilon. All are asked, or
+    none. A problem of one question has its number (from 1) as `question` among its `params`.
+    """
+
+    project: Name
+    dataset: Name
+    questions: list[_Sql]
+    epsilon: _Epsilon | None = None
+    delta: _Delta | None = None
 
 
 class NoiseOut(Told):
@@ -560,6 +577,18 @@ class PreviewOut(Told):
     more_like_it: int = Field(description="How many such questions what is left pays for, this one included.")
     remaining: LossOut
     notes: list[str] = Field(default_factory=list)
+
+
+class BatchPreviewOut(Told):
+    """What questions asked together would cost, and how exact each would be for its part. Nothing was spent."""
+
+    questions: list[PreviewOut] = Field(
+        description="In the order asked; `affordable` and `more_like_it` are of it alone."
+    )
+    cost: LossOut = Field(description="Of all different questions together.")
+    charged: LossOut = Field(description="What asking now would be charged: nothing for what has a stored answer.")
+    affordable: bool = Field(description="True when all of them can be asked now.")
+    remaining: LossOut
 
 
 class AnswerColumn(Told):
@@ -638,6 +667,13 @@ class QueryOut(Told):
     job: JobOut
     answer: AnswerOut | None = None
     repeated: bool = False
+
+
+class BatchOut(Told):
+    """Questions that were asked together, in the order asked. Of equal questions the first is charged, the others `repeated`."""
+
+    questions: list[QueryOut]
+    charged: LossOut = Field(description="What asking all of them was charged. Losses add, epsilons do not.")
 
 
 class JobEvent(Told):

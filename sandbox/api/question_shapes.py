@@ -7,6 +7,7 @@ journey or from the released file as it stands.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from access.ports import StoredAnswer
 from compute.jobs import Job, State, StatusCode
@@ -20,8 +21,9 @@ from sandbox import wire
 from sandbox.api import shapes
 from sandbox.api.problems import problem_out
 from sandbox.api.shapes import Names
-from sandbox.journeys.ask import Asked, Preview
-from sandbox.journeys.offer import Wish
+from sandbox.journeys.ask import Preview, PreviewTogether
+from sandbox.journeys.booking import Asked, charged
+from sandbox.journeys.offer import Standing, Wish
 from sandbox.journeys.released import MECHANISM, Released
 
 _SELECTION = Text(
@@ -84,11 +86,27 @@ def preview(noun: Preview, lang: str) -> wire.PreviewOut:
         repeated=noun.repeated,
         affordable=noun.affordable,
         more_like_it=noun.more_like_it,
-        remaining=shapes.loss(
-            standing.remaining, standing.account.epsilon(standing.remaining), standing.account.budget.delta
-        ),
+        remaining=_remaining(standing),
         notes=[*_choice(noun, lang), *_extremes(noun, lang), *(o.say(lang) for o in standing.decision.obligations)],
     )
+
+
+def previews(noun: PreviewTogether, lang: str) -> wire.BatchPreviewOut:
+    """What questions would cost together, and how exact each would be."""
+    whole, due = noun.whole, noun.due
+    return wire.BatchPreviewOut(
+        questions=[preview(one, lang) for one in noun.questions],
+        cost=shapes.loss(whole.loss, whole.epsilon, whole.delta),
+        charged=shapes.loss(due.loss, due.epsilon, due.delta),
+        affordable=noun.affordable,
+        remaining=_remaining(noun.standing),
+    )
+
+
+def _remaining(standing: Standing) -> wire.LossOut:
+    """What both accounts have left, at the project's delta."""
+    left = standing.remaining
+    return shapes.loss(left, standing.account.epsilon(left), standing.account.budget.delta)
 
 
 def _choice(noun: Preview, lang: str) -> list[str]:
@@ -182,6 +200,15 @@ def job(noun: Job, lang: str, names: Names) -> wire.JobOut:
     if noun.state not in (State.FAILED, State.KILLED) or noun.status is StatusCode.BAD_INPUT:
         return told
     return told.model_copy(update={"problem": problem_out(Fault(), lang, noun.id)})
+
+
+def batch(noun: Sequence[Asked], lang: str, names: Names) -> wire.BatchOut:
+    """Questions that were asked together, and what all of them were charged."""
+    cost = charged(noun)
+    return wire.BatchOut(
+        questions=[question(one, lang, names) for one in noun],
+        charged=shapes.loss(cost.loss, cost.epsilon, cost.delta),
+    )
 
 
 def question(noun: Asked, lang: str, names: Names) -> wire.QueryOut:

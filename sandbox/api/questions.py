@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 import anyio
@@ -24,6 +25,7 @@ from sandbox.api.contract import fails
 from sandbox.api.formats import ARROW, CSV, JSON, RELEASED, as_arrow, as_csv, choose
 from sandbox.api.guards import (
     SIGNED_IN,
+    ApiSettings,
     IdempotencyKey,
     Lang,
     Secret,
@@ -37,7 +39,7 @@ from sandbox.api.guards import (
 from sandbox.api.shapes import Names
 from sandbox.journeys import ask as asking
 from sandbox.journeys import jobs
-from sandbox.journeys.ask import Asked
+from sandbox.journeys.booking import Asked
 from sandbox.journeys.house import House
 from sandbox.journeys.people import authenticate
 
@@ -105,22 +107,82 @@ async def ask(
             idempotency_key=key,
         )
 
-    asked = await run_sync(begin)
-    if wait and not asked.job.state.final:
-        asked = await _settled(house, who, asked, seconds=wait, every=settings.look_every)
-        response.headers["Preference-Applied"] = f"wait={wait}"
-    response.status_code = 200 if asked.job.state.final else 202
+    (asked,) = await _settled(house, who, (await run_sync(begin),), wait=wait, settings=settings, response=response)
     response.headers["Location"] = f"/v1/queries/{asked.job.id}"
     return await run_sync(shapes.question, asked, lang, names)
 
 
-async def _settled(house: House, who: Principal, asked: Asked, *, seconds: float, every: float) -> Asked:
-    """The question once its job is over, or as it stands when the time is up."""
-    until = time.monotonic() + seconds
-    while not asked.job.state.final and time.monotonic() < until:
-        await anyio.sleep(every)
-        asked = await run_sync(asking.read_question, house, who, asked.job.id)
+async def _settled(
+    house: House, who: Principal, asked: tuple[Asked, ...], *, wait: int, settings: ApiSettings, response: Response
+) -> tuple[Asked, ...]:
+    """The questions once all their jobs are over, or as they stand when the time is up; the response says which."""
+    until = time.monotonic() + wait
+    if wait and not _over(asked):
+        response.headers["Preference-Applied"] = f"wait={wait}"
+    while not _over(asked) and time.monotonic() < until:
+        await anyio.sleep(settings.look_every)
+        asked = tuple([await run_sync(_now, house, who, one) for one in asked])
+    response.status_code = 200 if _over(asked) else 202
     return asked
+
+
+def _over(asked: tuple[Asked, ...]) -> bool:
+    return all(one.job.state.final for one in asked)
+
+
+def _now(house: House, who: Principal, asked: Asked) -> Asked:
+    """The question as it stands now; whether this asking was charged does not change."""
+    if asked.job.state.final:
+        return asked
+    return replace(asking.read_question(house, who, asked.job.id), repeated=asked.repeated)
+
+
+@signed_in.post("/v1/batches:preview", responses=_ASKS)
+def preview_batch(body: wire.BatchIn, house: TheHouse, who: Who, lang: Lang) -> wire.BatchPreviewOut:
+    """What questions would cost together, and how exact each would be for its part. Spends nothing."""
+    seen = asking.preview_together(
+        house,
+        who,
+        project=body.project,
+        dataset=body.dataset,
+        questions=body.questions,
+        epsilon=body.epsilon,
+        delta=body.delta,
+    )
+    return shapes.previews(seen, lang)
+
+
+@signed_in.post(
+    "/v1/batches",
+    responses={202: {"model": wire.BatchOut, "description": "Accepted and paid for; follow the jobs."}, **_ASKS},
+)
+async def ask_batch(
+    body: wire.BatchIn,
+    key: IdempotencyKey,
+    wait: Wait,
+    house: TheHouse,
+    who: Who,
+    lang: Lang,
+    names: TheNames,
+    settings: Settings,
+    response: Response,
+) -> wire.BatchOut:
+    """Ask several questions at one price, all or none. The same key with the same body is the same list of questions."""
+
+    def begin() -> tuple[Asked, ...]:
+        return asking.ask_together(
+            house,
+            who,
+            project=body.project,
+            dataset=body.dataset,
+            questions=body.questions,
+            epsilon=body.epsilon,
+            delta=body.delta,
+            idempotency_key=key,
+        )
+
+    asked = await _settled(house, who, await run_sync(begin), wait=wait, settings=settings, response=response)
+    return await run_sync(shapes.batch, asked, lang, names)
 
 
 @signed_in.get("/v1/queries", responses=fails(400, 401))

@@ -1,4 +1,4 @@
-"""Commands about questions: ask, see the budget, follow jobs, keep and check receipts, read the log.
+"""Commands about questions: ask one or several together, see the budget, follow jobs, keep and check receipts, read the log.
 
 Owns no rule. An answer is printed with its ± or written in a format that carries the interval beside each value.
 """
@@ -13,7 +13,7 @@ from urllib.parse import quote
 from rich.console import Group
 from rich.text import Text
 
-from sandbox.client import show
+from sandbox.client import errors, show
 from sandbox.client.answer import RELEASED, Answer
 from sandbox.client.commands_data import follow, progress_words
 from sandbox.client.receipt import Receipt
@@ -59,6 +59,14 @@ _Key = Annotated[
         zh="为本次提问自定的标识：重复执行同一命令不会再次扣费。",
     ),
 ]
+_Preview = Annotated[
+    bool, option("--preview", en="Only price and ±; spends nothing.", zh="仅查看价格与 ±，不消耗预算。")
+]
+_Delta = Annotated[float | None, option("--delta", en="The delta offered.", zh="出价的 delta。")]
+_Project = Annotated[str | None, option("--project", "-p", en="Who asks and pays.", zh="提问并付费的项目。")]
+_Timeout = Annotated[
+    float | None, option("--timeout", en="Seconds to wait; the work goes on.", zh="等待秒数；作业会继续。", min=0)
+]
 JobId = Annotated[str, argument(en="The job's id.", zh="作业编号。")]
 
 
@@ -70,17 +78,15 @@ def ask(
         str, argument(en='The question; "-" reads it from standard input.', zh="问题；“-”表示从标准输入读取。")
     ],
     *,
-    preview: Annotated[
-        bool, option("--preview", en="Only price and ±; spends nothing.", zh="仅查看价格与 ±，不消耗预算。")
-    ] = False,
+    preview: _Preview = False,
     epsilon: Annotated[
         float | None, option("--epsilon", "-e", en="The price offered for the answer.", zh="为结果出价的 epsilon。")
     ] = None,
-    delta: Annotated[float | None, option("--delta", en="The delta offered.", zh="出价的 delta。")] = None,
+    delta: _Delta = None,
     within: _Within = None,
     of: _Of = None,
     column: _Column = None,
-    project: Annotated[str | None, option("--project", "-p", en="Who asks and pays.", zh="提问并付费的项目。")] = None,
+    project: _Project = None,
     format: Annotated[  # noqa: A002 - the name of the option
         Format, option("--format", "-f", en="table, json, csv or arrow.", zh="table、json、csv 或 arrow。")
     ] = "table",
@@ -90,14 +96,11 @@ def ask(
     keep_receipt: Annotated[
         Path | None, option("--receipt", en="Keep the receipt here too.", zh="同时将凭证保存到该文件。")
     ] = None,
-    timeout: Annotated[
-        float | None, option("--timeout", en="Seconds to wait; the work goes on.", zh="等待秒数；作业会继续。", min=0)
-    ] = None,
+    timeout: _Timeout = None,
     idempotency_key: _Key = None,
 ) -> None:
     """Ask and wait. `-f json -o FILE` writes the very bytes the receipt names."""
-    question = sys.stdin.read() if sql == "-" else sql
-    query = at.hub.query(dataset, question, project=project)
+    query = at.hub.query(dataset, sys.stdin.read() if sql == "-" else sql, project=project)
     columns = tuple(column or ())
     if preview:
         told = query.preview(epsilon, delta, within=within, of=of, columns=columns)
@@ -121,6 +124,67 @@ def ask(
     deliver(at, answer, format, output)
     if keep_receipt is not None:
         answer.receipt.save(keep_receipt)
+
+
+@top(
+    "batch",
+    en="Ask several questions together at one price; each is more exact than alone for its part of it.",
+    zh="以一个价格一并提出多个问题；每个都比按份额单独提问更精确。",
+)
+def batch(
+    at: Terminal,
+    dataset: Annotated[str, argument(en="The dataset.", zh="数据集。")],
+    sql: Annotated[
+        list[str],
+        argument(
+            en='The questions; "@FILE" reads one from a file, "-" one from standard input.',
+            zh="各个问题；“@文件”表示从文件读取，“-”表示从标准输入读取。",
+        ),
+    ],
+    *,
+    preview: _Preview = False,
+    epsilon: Annotated[
+        float | None,
+        option(
+            "--epsilon", "-e", en="The price offered for all of them together.", zh="为全部结果合计出价的 epsilon。"
+        ),
+    ] = None,
+    delta: _Delta = None,
+    project: _Project = None,
+    timeout: _Timeout = None,
+    idempotency_key: _Key = None,
+) -> None:
+    """Ask and wait; all are asked or none."""
+    asked = at.hub.batch(dataset, [_question(word) for word in sql], project=project)
+    if preview:
+        told = asked.preview(epsilon, delta)
+        at.show(told.told, told.__rich__())
+        return
+    with at.err.status(say("Asking …", "正在提问……")) as line:
+
+        def watch(job: JobOut) -> None:
+            line.update(show.clean(progress_words(job)))
+
+        answers = asked.ask(epsilon, delta, timeout=timeout, idempotency_key=idempotency_key, watch=watch)
+    if at.json:
+        at.rows([answer.told for answer in answers], [], lambda _: [])
+    else:
+        at.out.print(answers)
+
+
+def _question(word: str) -> str:
+    """A question as it was typed, or from where it says."""
+    if word == "-":
+        return sys.stdin.read()
+    if not word.startswith("@"):
+        return word
+    try:
+        return Path(word[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise errors.Malformed(
+            say("The file {file} cannot be read.", "无法读取文件 {file}。", file=word[1:]),
+            hint=say("“@” is followed by the path of a text file (UTF-8).", "“@”之后应为 UTF-8 文本文件的路径。"),
+        ) from error
 
 
 def deliver(at: Terminal, answer: Answer, form: Format, output: Path | None) -> None:
@@ -232,9 +296,7 @@ def jobs_watch(
     at: Terminal,
     job: JobId,
     *,
-    timeout: Annotated[
-        float | None, option("--timeout", en="Seconds to wait; the work goes on.", zh="等待秒数；作业会继续。", min=0)
-    ] = None,
+    timeout: _Timeout = None,
 ) -> None:
     """Watch a job."""
     found = follow(at, at.hub.job(job), timeout=timeout).require_success()

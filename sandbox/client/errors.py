@@ -60,8 +60,10 @@ class SandboxError(Exception):
         return "\n".join([self.message, *self.notes()])
 
     def notes(self) -> list[str]:
-        """The lines below the sentence."""
+        """The lines below the sentence; of several questions asked together the first says which it is about."""
         lines = [f"  {one.field}: {one.message}" for one in self.errors]
+        if "question" in self.params:
+            lines.insert(0, say("  in question {number}", "  第 {number} 个问题", number=self.params["question"]))
         if self.hint:
             lines.append(say("Hint: {hint}", "提示：{hint}", hint=self.hint))
         if self.code or self.reference:

@@ -6,6 +6,7 @@ anything the server knows. The verbs of stewards and reviewers are at `hub.desk`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 
 import httpx
@@ -13,6 +14,7 @@ from rich.console import RenderableType
 
 from sandbox.client import errors, show
 from sandbox.client.answer import Answer, read_receipt
+from sandbox.client.batch import Batch
 from sandbox.client.budget import Budget
 from sandbox.client.config import Settings, settle
 from sandbox.client.desk import Desk
@@ -118,6 +120,10 @@ class Client:
     def query(self, dataset: str, sql: str, *, project: str | None = None) -> Query:
         """A question to a dataset by name, without fetching its card first; nothing is sent yet."""
         return Query(self, dataset, sql, project=project)
+
+    def batch(self, dataset: str, questions: Sequence[str], *, project: str | None = None) -> Batch:
+        """Questions to a dataset that are asked together at one price; nothing is sent yet."""
+        return Batch(self, dataset, questions, project=project)
 
     def budget(self, dataset: str | None = None, project: str | None = None) -> Budget:
         """The accounts you may see, of one dataset and one project if named."""

@@ -6,11 +6,12 @@ question is SQL text; nothing executable travels. Every `ask` carries one Idempo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -18,7 +19,7 @@ from sandbox.client import errors, show
 from sandbox.client.answer import Answer
 from sandbox.client.budget import Budget
 from sandbox.client.jobs import Job, Watch
-from sandbox.client.transport import Call
+from sandbox.client.transport import Call, Wire
 from sandbox.client.wish import PILOT_HELPS, Within, read_wish
 from sandbox.say import language, say
 from sandbox.wire import (
@@ -35,7 +36,10 @@ from sandbox.wire import (
 )
 
 if TYPE_CHECKING:
+    from sandbox.client.batch import Batch
     from sandbox.client.hub import Client
+
+ToldT = TypeVar("ToldT", bound=BaseModel)
 
 #: How long the server may keep the request open before it answers with a job instead.
 PREFER_WAIT = 20
@@ -80,7 +84,8 @@ class Preview:
                        "剩余 epsilon {left}，还可提 {count} 个类似问题", left=left, count=f"{told.more_like_it:,}")  # fmt: skip
         return say("more than the epsilon {left} that is left", "超出剩余的 epsilon {left}", left=left)
 
-    def _rows(self) -> list[list[str]]:
+    def rows(self) -> list[list[str]]:
+        """One line for each column of the answer."""
         return [
             [
                 column.name,
@@ -92,12 +97,13 @@ class Preview:
         ]
 
     @staticmethod
-    def _headers() -> list[str]:
+    def headers() -> list[str]:
+        """What stands in a line."""
         return [say("column", "列"), say("role", "角色"), say("± at 95 %", "±（95%）"), say("noise", "噪声")]
 
     def table(self) -> RenderableType:
         """The columns with their ± as a table for a terminal (a `rich` renderable)."""
-        return show.text_table(self._headers(), self._rows(), [False, False, True, False])
+        return show.text_table(self.headers(), self.rows(), [False, False, True, False])
 
     def __rich__(self) -> RenderableType:
         return Group(self.table(), *[Text(show.clean(line), style="dim") for line in self._words()])
@@ -109,7 +115,7 @@ class Preview:
         return show.card(
             show.tag("h3", say("Preview", "预览")),
             show.paragraph(self.told.question, dim=True),
-            show.html_table(self._headers(), self._rows(), [False, False, True, False]),
+            show.html_table(self.headers(), self.rows(), [False, False, True, False]),
             *[show.paragraph(line) for line in self._words()],
         )
 
@@ -139,19 +145,10 @@ class Query:
 
     def _question(self, epsilon: float | None, delta: float | None, within: WithinIn | None) -> QuestionIn:
         project = self._hub.project_or_only(self._project)
-        try:
+        with sendable():
             return QuestionIn(
                 project=project, dataset=self.dataset, sql=self.sql, epsilon=epsilon, delta=delta, within=within
             )
-        except ValidationError as error:
-            fields = ", ".join(str(one["loc"][0]) for one in error.errors())
-            raise errors.Malformed(
-                say("The question cannot be sent as it is: {fields}.", "无法按此发送提问：{fields}。", fields=fields),
-                hint=say(
-                    "epsilon is a positive number, delta lies between 0 and 1, the SQL has at most 100,000 characters.",
-                    "epsilon 为正数，delta 在 0 与 1 之间，SQL 最多 100,000 个字符。",
-                ),
-            ) from error
 
     def preview(
         self,
@@ -219,24 +216,41 @@ class Query:
         return self._hub.adopt(self._send(question, idempotency_key, wait=0).job)
 
     def _answer(self, question: QuestionIn, key: str | None, timeout: float | None, watch: Watch | None) -> Answer:
-        held = PREFER_WAIT if timeout is None else min(PREFER_WAIT, int(timeout))
-        found = self._send(question, key, wait=held)
+        found = self._send(question, key, wait=held(timeout))
         if found.answer is not None:
             return self._hub.keep(Answer(self._hub.wire, found.answer, job=found.id))
         return self._hub.adopt(found.job).answer(timeout=timeout, watch=watch)
 
     def _send(self, question: QuestionIn, key: str | None, *, wait: int) -> QueryOut:
-        wire = self._hub.wire
-        headers = {"Idempotency-Key": key or wire.new_key(), "Prefer": f"wait={wait}"}
-        call = Call(
-            verb="POST",
-            path="/v1/queries",
-            body=question,
-            headers=headers,
-            idempotent=True,
-            timeout=wire.timeout + wait,
-        )
-        return wire.read(QueryOut, wire.send(call))
+        return spend(self._hub.wire, QueryOut, "/v1/queries", question, key, wait=wait)
+
+
+@contextmanager
+def sendable() -> Iterator[None]:
+    """What does not fit its schema is refused before it is sent."""
+    try:
+        yield
+    except ValidationError as error:
+        fields = ", ".join(dict.fromkeys(str(one["loc"][0]) for one in error.errors()))
+        raise errors.Malformed(
+            say("The question cannot be sent as it is: {fields}.", "无法按此发送提问：{fields}。", fields=fields),
+            hint=say(
+                "epsilon is a positive number, delta lies between 0 and 1, the SQL has 1 to 100,000 characters.",
+                "epsilon 为正数，delta 在 0 与 1 之间，SQL 为 1 至 100,000 个字符。",
+            ),
+        ) from error
+
+
+def held(timeout: float | None) -> int:
+    """How many seconds the server is asked to keep the request open."""
+    return PREFER_WAIT if timeout is None else min(PREFER_WAIT, int(timeout))
+
+
+def spend(wire: Wire, told: type[ToldT], path: str, body: BaseModel, key: str | None, *, wait: int) -> ToldT:
+    """Send what spends, under one key over all its tries."""
+    headers = {"Idempotency-Key": key or wire.new_key(), "Prefer": f"wait={wait}"}
+    call = Call(verb="POST", path=path, body=body, headers=headers, idempotent=True, timeout=wire.timeout + wait)
+    return wire.read(told, wire.send(call))
 
 
 class Dataset:
@@ -264,6 +278,10 @@ class Dataset:
     def sql(self, text: str, *, project: str | None = None) -> Query:
         """A question to this dataset; nothing is sent yet."""
         return Query(self._hub, self.name, text, project=project)
+
+    def batch(self, questions: Sequence[str], *, project: str | None = None) -> Batch:
+        """Questions to this dataset that are asked together at one price; nothing is sent yet."""
+        return self._hub.batch(self.name, questions, project=project)
 
     @property
     def budget(self) -> Budget:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import get_args, get_origin, get_type_hints
 
 from sandbox import cli
 from sandbox.client.terminal import Verb, Word
@@ -30,7 +30,8 @@ def synopsis(verb: Verb) -> str:
     parts = ["sandbox", verb.path]
     for name, parameter in list(inspect.signature(verb.run).parameters.items())[1:]:
         if not words_of(verb)[name].flags:
-            shown = name.upper()
+            many = get_origin(get_args(get_type_hints(verb.run, include_extras=True)[name])[0]) is list
+            shown = name.upper() + ("..." if many else "")
             parts.append(shown if parameter.default is inspect.Parameter.empty else f"[{shown}]")
     return " ".join(parts)
 

@@ -26,7 +26,7 @@ from statistics import median
 from access.ledger import shown
 from privacy.answer import PlusMinus, preview
 from privacy.errors import Malformed, Refused, Text
-from privacy.loss import Loss, epsilon_of
+from privacy.loss import Loss
 from privacy.sql.plan import Output, Plan
 from sandbox.journeys.offer import Offer, Standing, Wish, offer
 from sandbox.journeys.released import Released
@@ -227,9 +227,7 @@ class _Search:
         return replace(self, most=small, delta=self.delta / PILOT_DELTA)._offer(rho)
 
     def _offer(self, rho: int) -> Offer:
-        loss = replace(self.most, rho=rho)
-        share = self.delta / 2 if self.plan.selections else self.delta
-        return Offer(epsilon=epsilon_of(float(loss.rho_fraction), share), delta=self.delta, loss=loss)
+        return Offer.stated(replace(self.most, rho=rho), self.delta, selects_keys=self.plan.selections > 0)
 
     def _out_of_reach(self, column: str, width: float, reach: float) -> AccuracyOutOfReach:
         return AccuracyOutOfReach(

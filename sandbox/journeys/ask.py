@@ -1,8 +1,9 @@
 """Ask: SQL in, a noisy answer with intervals and a receipt out (ARCHITECTURE, section 6).
 
 Owns the order of things: *preview* touches no data and spends nothing; *ask* decides, plans, looks for the stored answer,
-and then in one transaction reserves the loss and writes down the job; *answer_job*, in a worker, decides again, lets the
-engine count, adds noise, and in one fenced transaction settles, stores the answer, seals the receipt and ends the job. It
+and then in one transaction reserves the loss and writes down the job (`journeys.booking`); *answer_job*, in a worker, decides
+again, lets the engine count, adds noise, and in one fenced transaction settles, stores the answer, seals the receipt and ends
+the job. Questions may be asked together at one price: asking one is asking a batch of one, and a worker knows no batches. It
 never shows a number without noise, and never an error that depends on data: whatever goes wrong once the engine was called
 is one constant sentence (law 5), and is paid for (law 1). The same question of the same project on the same version, at no
 higher offer, is answered from the store at no cost.
@@ -12,17 +13,17 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from access.audit import Entry, canonical, digest
-from access.ledger import Reservation, has_room, refusal
 from access.people import Principal
 from access.policy import Use
-from access.ports import Cursor, IdempotencyRecord, RegistryChanged, Slice, StoredAnswer, StoredReceipt
+from access.ports import Cursor, RegistryChanged, Slice, StoredAnswer, StoredReceipt
 from access.receipts import Ran, Statement, Subject, seal
-from compute.jobs import Job, JobNotFound, Kind, LeaseLost, State, StatusCode, queued
+from compute.jobs import Job, JobNotFound, Kind, LeaseLost, State, StatusCode
 from privacy.answer import Answer, PlusMinus
 from privacy.answer import preview as plus_minus
 from privacy.errors import Fault, NotFound, Problem, Refused
@@ -30,13 +31,24 @@ from privacy.loss import Loss
 from privacy.mechanisms import release
 from privacy.sql import Plan, compile_query
 from sandbox.journeys.accuracy import Known, price_for
+from sandbox.journeys.booking import Asked, Key, Priced, asked_as, book, due, refuse_hopeless, replayed, stored
 from sandbox.journeys.house import House, Work
 from sandbox.journeys.jobs import announce, close_money, visible
-from sandbox.journeys.offer import Offer, Question, Standing, Wish, offer, policy_digest, stand
+from sandbox.journeys.offer import (
+    MAX_BATCH,
+    BatchMalformed,
+    Offer,
+    Question,
+    Standing,
+    Wish,
+    naming,
+    offer_together,
+    policy_digest,
+    stand,
+)
 from sandbox.journeys.released import FILE_NAME, Released, key_units, released
 
 _log = logging.getLogger(__name__)
-_REPEAT = "repeat:"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,13 +76,26 @@ class Preview:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
-    """A question and how far it is. `repeated`: the stored answer of an earlier job is returned, and nothing is charged."""
+class PreviewTogether:
+    """What several questions would cost at one price, and how exact each would be.
 
-    job: Job
-    question: Question
-    answer: StoredAnswer | None = None
-    repeated: bool = False
+    `questions` are in the order given, each with its part of the price. `whole` is what the different ones cost together, `due`
+    what asking them now would set aside: those with a stored answer cost nothing.
+    """
+
+    questions: tuple[Preview, ...]
+    whole: Offer
+    due: Offer
+
+    @property
+    def standing(self) -> Standing:
+        """Who asks, and what is left: one for all."""
+        return self.questions[0].standing
+
+    @property
+    def affordable(self) -> bool:
+        """True when asking all of them now would not be refused for want of budget."""
+        return self.due.loss.within(self.standing.remaining)
 
 
 # --- before anything is touched --------------------------------------------------------------------------------------
@@ -88,20 +113,49 @@ def preview(
     within: Wish | None = None,
 ) -> Preview:
     """Parse, plan and price. Touches no data, spends nothing, writes nothing."""
+    wanted = _Wanted(project=project, dataset=dataset, questions=(sql,), epsilon=epsilon, delta=delta, within=within)
     with house.registry.read() as unit:
-        standing = stand(house, unit, who, Use.PREVIEW, project=project, dataset=dataset)
-        plan = compile_query(sql, standing.facts)
-        price = _priced(unit, standing, plan, epsilon, delta, within)
-        stored = _stored(unit, standing, plan, price)
+        standing = wanted.stand(house, unit, who, Use.PREVIEW)
+        (priced,) = wanted.priced(unit, standing, wanted.plans(standing))
+        return _previewed(unit, standing, priced)
+
+
+def preview_together(
+    house: House,
+    who: Principal,
+    *,
+    project: str,
+    dataset: str,
+    questions: Sequence[str],
+    epsilon: float | None = None,
+    delta: float | None = None,
+) -> PreviewTogether:
+    """The same for questions that are asked together: (epsilon, delta) is the price of all of them."""
+    wanted = _several(project, dataset, questions, epsilon, delta)
+    with house.registry.read() as unit:
+        standing = wanted.stand(house, unit, who, Use.PREVIEW)
+        plans = wanted.plans(standing)
+        priced = wanted.priced(unit, standing, plans)
+        whole = offer_together(standing, plans, epsilon, delta).whole
+        loss = due(unit, standing, priced)
+        return PreviewTogether(
+            questions=tuple(_previewed(unit, standing, one) for one in priced),
+            whole=whole,
+            due=whole if loss == whole.loss else Offer.stated(loss, whole.delta, selects_keys=whole.loss.delta > 0),
+        )
+
+
+def _previewed(unit: Work, standing: Standing, priced: Priced) -> Preview:
+    loss = priced.offer.loss
     return Preview(
-        question=sql,
+        question=priced.sql,
         standing=standing,
-        plan=plan,
-        offer=price,
-        plus_minus=plus_minus(plan, price.loss),
-        key_units=key_units(plan, price.loss),
-        more_like_it=price.fits(standing.remaining),
-        repeated=stored is not None,
+        plan=priced.plan,
+        offer=priced.offer,
+        plus_minus=plus_minus(priced.plan, loss),
+        key_units=key_units(priced.plan, loss),
+        more_like_it=priced.offer.fits(standing.remaining),
+        repeated=stored(unit, standing, priced) is not None,
     )
 
 
@@ -124,150 +178,104 @@ def ask(
     `IdempotencyReused`. A refusal leaves nothing behind, so its key may be used again.
     """
     body = digest([project, dataset, sql, repr(epsilon), repr(delta), *([repr(within)] if within else [])])
-    with house.registry.read() as unit:
-        earlier = unit.idempotency.lookup(who.id, idempotency_key, body)
-        if earlier is not None:
-            return _replayed(unit, earlier)
-        standing = stand(house, unit, who, Use.ASK, project=project, dataset=dataset)
-        plan = compile_query(sql, standing.facts)  # not while writing: long texts must not block others
-        _refuse_hopeless(unit, standing, plan, _priced(unit, standing, plan, epsilon, delta, within))
-    with house.registry.begin() as unit:
-        earlier = unit.idempotency.lookup(who.id, idempotency_key, body)
-        if earlier is not None:
-            return _replayed(unit, earlier)
-        now_standing = stand(house, unit, who, Use.ASK, project=project, dataset=dataset)
-        if now_standing.version.digest != standing.version.digest or now_standing.facts != standing.facts:
-            raise RegistryChanged
-        price = _priced(unit, now_standing, plan, epsilon, delta, within)
-        asked = _book(house, unit, now_standing, plan, sql, price, _Key(idempotency_key, body), within)
-    if not asked.repeated:
-        announce(house, asked.job)
+    wanted = _Wanted(project=project, dataset=dataset, questions=(sql,), epsilon=epsilon, delta=delta, within=within)
+    (asked,) = _ask(house, who, wanted, Key(idempotency_key, body))
     return asked
 
 
-def _priced(
-    unit: Work, standing: Standing, plan: Plan, epsilon: float | None, delta: float | None, within: Wish | None
-) -> Offer:
-    """The price that is offered, or the least one for what is wished."""
-    if within is None:
-        return offer(standing, plan, epsilon, delta)
-    stored = unit.answers.find(standing.project.id, plan.digest(), standing.version.digest, Loss())
-    return price_for(within, standing, plan, epsilon, delta, _known(unit, stored) if stored else None)
-
-
-def _known(unit: Work, stored: StoredAnswer) -> Known:
-    job = unit.jobs.get(stored.job)
-    assert job is not None, "an answer outlived its job"
-    return Known(answer=Released.read(stored.body), wish=Question.read(job.payload).wish)
-
-
-def _refuse_hopeless(unit: Work, standing: Standing, plan: Plan, price: Offer) -> None:
-    """Say no early to a question that has neither a stored answer nor room, so that it takes no turn at writing.
-
-    This decides nothing: room is tested in the statement that takes it (law 1).
-    """
-    full = next((a for a in (standing.account, standing.total) if not has_room(a, price.loss)), None)
-    if full is not None and _stored(unit, standing, plan, price) is None:
-        raise refusal(full, price.loss, standing.dataset.provider.contact)
-
-
-def _stored(unit: Work, standing: Standing, plan: Plan, price: Offer) -> StoredAnswer | None:
-    """The answer of this project to this question on this version that was paid with at least this price."""
-    return unit.answers.find(standing.project.id, plan.digest(), standing.version.digest, price.loss)
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    name: str
-    body: str
-
-
-def _book(
+def ask_together(
     house: House,
-    unit: Work,
-    standing: Standing,
-    plan: Plan,
-    sql: str,
-    price: Offer,
-    key: _Key,
-    within: Wish | None,
-) -> Asked:
-    """Within one transaction: the stored answer, or {reservation, job}; and the idempotency record, all with one entry."""
-    who = standing.who
-    stored = _stored(unit, standing, plan, price)
-    if stored is not None:
-        entry = house.event("question.repeated", who, stored.job, answer=stored.id, receipt=stored.receipt)
-        _remember(house, unit, who, key, _REPEAT + stored.job, entry)
-        return _found(unit, stored.job, repeated=True)
-    question = Question(
-        sql=sql,
-        plan=plan.digest(),
-        version=standing.version.digest,
-        epsilon=price.epsilon,
-        delta=price.delta,
-        loss=price.loss,
-        reservation=house.new_id(),
-        wish=within,
-    )
-    job = _new_job(house, standing, question)
-    entry = house.event(
-        "question.asked",
-        who,
-        job.id,
-        project=standing.project.id,
-        dataset=standing.dataset.name,
-        version=question.version,
-        grant=standing.grant.id,
-        question=digest(sql.encode()),
-        plan=question.plan,
-        rho=price.loss.rho,
-        delta=price.loss.delta,
-    )
-    unit.jobs.add(job, entry=entry)
-    reservation = Reservation(
-        id=question.reservation,
-        job=job.id,
-        dataset=standing.dataset.name,
-        project=standing.project.id,
-        loss=price.loss,
-        created_at=job.created_at,
-    )
-    unit.ledger.reserve(reservation, contact=standing.dataset.provider.contact, entry=entry)
-    _remember(house, unit, who, key, job.id, entry)
-    return Asked(job=job, question=question)
+    who: Principal,
+    *,
+    project: str,
+    dataset: str,
+    questions: Sequence[str],
+    epsilon: float | None = None,
+    delta: float | None = None,
+    idempotency_key: str,
+) -> tuple[Asked, ...]:
+    """Ask several questions at one price, all or none; each is then a question like any other, in the order given.
+
+    (epsilon, delta) is the price of all of them: see `offer_together` for what each gets of it. Equal questions are one job, of
+    which the first asking is charged. Keys are used as in `ask`. A problem of one question tells its number (`naming`).
+    Raises `BatchMalformed` for none, or more than `MAX_BATCH`.
+    """
+    wanted = _several(project, dataset, questions, epsilon, delta)
+    body = digest([project, dataset, list(questions), repr(epsilon), repr(delta)])
+    return _ask(house, who, wanted, Key(idempotency_key, body))
 
 
-def _new_job(house: House, standing: Standing, question: Question) -> Job:
-    now = house.clock()
-    job = Job(
-        id=house.new_id(),
-        kind=Kind.ASK,
-        dataset=standing.dataset.name,
-        project=standing.project.id,
-        asked_by=standing.who.id,
-        payload=question.payload(),
-        created_at=now,
-        changed_at=now,
-    )
-    return queued(job, now)
+def _ask(house: House, who: Principal, wanted: _Wanted, key: Key) -> tuple[Asked, ...]:
+    with house.registry.read() as unit:
+        earlier = unit.idempotency.lookup(who.id, key.name, key.body)
+        if earlier is not None:
+            return replayed(unit, earlier)
+        standing = wanted.stand(house, unit, who, Use.ASK)
+        plans = wanted.plans(standing)  # not while writing: long texts must not block others
+        refuse_hopeless(unit, standing, wanted.priced(unit, standing, plans))
+    with house.registry.begin() as unit:
+        earlier = unit.idempotency.lookup(who.id, key.name, key.body)
+        if earlier is not None:
+            return replayed(unit, earlier)
+        now_standing = wanted.stand(house, unit, who, Use.ASK)
+        if now_standing.version.digest != standing.version.digest or now_standing.facts != standing.facts:
+            raise RegistryChanged
+        asked = book(house, unit, now_standing, wanted.priced(unit, now_standing, plans), key)
+    for one in asked:
+        if not one.repeated:
+            announce(house, one.job)
+    return asked
 
 
-def _remember(house: House, unit: Work, who: Principal, key: _Key, result: str, entry: Entry) -> None:
-    record = IdempotencyRecord(
-        principal=who.id, key=key.name, body_digest=key.body, result=result, created_at=house.clock()
-    )
-    unit.idempotency.add(record, entry=entry)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Wanted:
+    """What somebody asks at one price; only a single question may be asked by accuracy."""
+
+    project: str
+    dataset: str
+    questions: tuple[str, ...]
+    epsilon: float | None
+    delta: float | None
+    within: Wish | None = None
+
+    def stand(self, house: House, unit: Work, who: Principal, use: Use) -> Standing:
+        return stand(house, unit, who, use, project=self.project, dataset=self.dataset)
+
+    def plans(self, standing: Standing) -> tuple[Plan, ...]:
+        """The plan of each question."""
+        plans = []
+        for number, sql in enumerate(self.questions, 1):
+            with naming(number, len(self.questions)):
+                plans.append(compile_query(sql, standing.facts))
+        return tuple(plans)
+
+    def priced(self, unit: Work, standing: Standing, plans: tuple[Plan, ...]) -> tuple[Priced, ...]:
+        """Each question at its part of the price that is offered, or the one at the least price for what is wished."""
+        if self.within is None:
+            parts = offer_together(standing, plans, self.epsilon, self.delta).parts
+        else:
+            (plan,) = plans
+            best = unit.answers.find(standing.project.id, plan.digest(), standing.version.digest, Loss())
+            known = _known(unit, best) if best else None
+            parts = (price_for(self.within, standing, plan, self.epsilon, self.delta, known),)
+        return tuple(
+            Priced(sql=sql, plan=plan, offer=part, within=self.within)
+            for sql, plan, part in zip(self.questions, plans, parts, strict=True)
+        )
 
 
-def _replayed(unit: Work, result: str) -> Asked:
-    """What the same request came to the first time, as it stands now."""
-    return _found(unit, result.removeprefix(_REPEAT), repeated=result.startswith(_REPEAT))
+def _several(
+    project: str, dataset: str, questions: Sequence[str], epsilon: float | None, delta: float | None
+) -> _Wanted:
+    if not 1 <= len(questions) <= MAX_BATCH:
+        raise BatchMalformed(count=len(questions), most=MAX_BATCH)
+    return _Wanted(project=project, dataset=dataset, questions=tuple(questions), epsilon=epsilon, delta=delta)
 
 
-def _found(unit: Work, job_id: str, *, repeated: bool) -> Asked:
-    job = unit.jobs.get(job_id)
-    assert job is not None, "an idempotency record or an answer outlived its job"
-    return Asked(job=job, question=Question.read(job.payload), answer=unit.answers.of_job(job.id), repeated=repeated)
+def _known(unit: Work, best: StoredAnswer) -> Known:
+    job = unit.jobs.get(best.job)
+    assert job is not None, "an answer outlived its job"
+    return Known(answer=Released.read(best.body), wish=Question.read(job.payload).wish)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------------
@@ -279,7 +287,7 @@ def read_question(house: House, who: Principal, job_id: str) -> Asked:
         job = visible(house, unit, who, job_id)
         if job.kind is not Kind.ASK:
             raise JobNotFound(job=job_id[:64])
-        return _found(unit, job.id, repeated=False)
+        return asked_as(unit, job.id, repeated=False)
 
 
 def list_questions(house: House, who: Principal, cursor: Cursor, *, project: str | None = None) -> Slice[Asked]:
@@ -288,9 +296,9 @@ def list_questions(house: House, who: Principal, cursor: Cursor, *, project: str
         holder = unit.people.project(project) if project is not None else None
         if project is not None and holder is None:
             return Slice(items=())
-        found = unit.jobs.list(cursor, member=who.id, project=holder.id if holder else None, kind=Kind.ASK)
-        items = tuple(Asked(job=job, question=Question.read(job.payload)) for job in found.items)
-        return Slice(items=items, next=found.next)
+        listed = unit.jobs.list(cursor, member=who.id, project=holder.id if holder else None, kind=Kind.ASK)
+        items = tuple(Asked(job=job, question=Question.read(job.payload)) for job in listed.items)
+        return Slice(items=items, next=listed.next)
 
 
 # --- in a worker -------------------------------------------------------------------------------------------------------

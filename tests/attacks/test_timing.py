@@ -19,7 +19,8 @@ from privacy.errors import Fault
 from privacy.facts import ColumnFacts, DatasetFacts, Kind, PrivacyUnit, TableFacts
 from privacy.sql import compile_query
 from privacy.sql.plan import Opened
-from sandbox.journeys.ask import Asked, answer_job
+from sandbox.journeys.ask import answer_job
+from sandbox.journeys.booking import Asked
 from sandbox.journeys.jobs import attempt
 from sandbox.journeys.released import Released
 from tests.fakes.asking import DATASET, Holding, Scene, open_scene

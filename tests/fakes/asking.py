@@ -27,7 +27,8 @@ from privacy.errors import Text
 from privacy.facts import ColumnFacts, DatasetFacts, Keys, Kind, PrivacyUnit, TableFacts
 from privacy.loss import Budget
 from sandbox.journeys import people
-from sandbox.journeys.ask import Asked, answer_job, ask, read_question
+from sandbox.journeys.ask import answer_job, ask, ask_together, read_question
+from sandbox.journeys.booking import Asked
 from sandbox.journeys.house import House
 from sandbox.journeys.jobs import attempt
 from sandbox.store import Argon2Passwords, SqlRegistry, migrate
@@ -109,6 +110,17 @@ class Scene:
             project=self.project.name,
             dataset=DATASET,
             sql=sql,
+            idempotency_key=key or secrets.token_hex(8),
+            **price,
+        )
+
+    def ask_together(self, *questions: str, key: str | None = None, **price: float) -> tuple[Asked, ...]:
+        return ask_together(
+            self.house,
+            self.li,
+            project=self.project.name,
+            dataset=DATASET,
+            questions=questions,
             idempotency_key=key or secrets.token_hex(8),
             **price,
         )

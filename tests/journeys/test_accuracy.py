@@ -20,7 +20,8 @@ from sandbox.journeys.accuracy import (
     SizeUnknown,
     WishMalformed,
 )
-from sandbox.journeys.ask import Asked, Preview, preview
+from sandbox.journeys.ask import Preview, preview
+from sandbox.journeys.booking import Asked
 from sandbox.journeys.offer import OfferMalformed, Wish
 from sandbox.journeys.released import Released
 from tests.fakes.asking import BY_CODE, COUNT, DATASET, TOTAL, Scene, open_scene

@@ -399,6 +399,61 @@ def test_a_share_of_a_supposed_size_is_a_width(world: World) -> None:
     assert prices[0] == prices[1]
 
 
+def together(*questions: str, **more: object) -> dict[str, object]:
+    return {"project": "flu", "dataset": "health/visits", "questions": list(questions), "epsilon": 0.1} | more
+
+
+def test_a_batch_is_previewed_accepted_and_answered(world: World) -> None:
+    client = world.client("li")
+    questions = [f"SELECT COUNT(*) AS n FROM visits WHERE amount < {limit}" for limit in (41, 42)]
+    before = client.get("/v1/accounts").json()
+    seen = wire.BatchPreviewOut.model_validate_json(
+        client.post("/v1/batches:preview", json=together(*questions)).content
+    )
+    assert client.get("/v1/accounts").json() == before
+    assert [one.question for one in seen.questions] == questions
+    assert sum(one.cost.rho_units for one in seen.questions) == seen.cost.rho_units == seen.charged.rho_units
+    assert seen.affordable
+    assert seen.remaining == seen.questions[0].remaining
+    headers = {"Idempotency-Key": "batch-1"}
+    asked = client.post("/v1/batches", json=together(*questions), headers=headers)
+    assert asked.status_code == 202
+    assert "Location" not in asked.headers
+    ids = [one.id for one in wire.BatchOut.model_validate_json(asked.content).questions]
+    held = client.post("/v1/batches", json=together(*questions), headers=headers | {"Prefer": "wait=1"})
+    assert (held.status_code, held.headers["Preference-Applied"]) == (202, "wait=1")
+    worker = threading.Timer(0.2, work, (world,))
+    worker.start()
+    done = client.post("/v1/batches", json=together(*questions), headers=headers | {"Prefer": "wait=20"})
+    worker.join()
+    assert done.status_code == 200
+    told = wire.BatchOut.model_validate_json(done.content).questions
+    assert [one.id for one in told] == ids
+    assert done.json()["charged"]["rho_units"] == seen.charged.rho_units
+    assert done.json()["charged"]["epsilon"] == pytest.approx(0.1, rel=1e-4)
+    assert [one.answer.question for one in told if one.answer] == questions
+    assert [wire.QueryOut.model_validate_json(client.get(f"/v1/queries/{i}").content) for i in ids] == told
+
+
+def test_a_batch_that_cannot_be_asked_says_which_question(world: World) -> None:
+    client = world.client("li")
+    for lang, word in (("en", "."), ("zh-CN", "。")):
+        sent = client.post(
+            "/v1/batches:preview",
+            json=together("SELECT COUNT(*) AS n FROM visits", "SELECT * FROM visits"),
+            headers={"Accept-Language": lang},
+        )
+        alone = client.post("/v1/queries:preview", json=body("SELECT * FROM visits"), headers={"Accept-Language": lang})
+        told, one = problem(sent, 422, alone.json()["code"]), wire.ProblemOut.model_validate_json(alone.content)
+        assert (told.detail, told.hint) == (one.detail, one.hint)
+        assert told.params == one.params | {"question": 2}
+        assert word in told.detail + told.hint
+    problem(client.post("/v1/batches:preview", json=together()), 400, "ask.bad_batch")
+    problem(client.post("/v1/batches", json=together(QUESTION)), 400, "http.idempotency_key_missing")
+    wrong = together(QUESTION, within={"half_width": 5})
+    problem(client.post("/v1/batches:preview", json=wrong), 400, "http.request_invalid")
+
+
 def test_wishes_that_cannot_be_priced_are_refused_in_both_languages(world: World) -> None:
     client = world.client("li")
     fresh = "SELECT SUM(amount) AS s FROM visits"

@@ -186,6 +186,31 @@ def test_the_same_asking_twice_is_one_asking(li: Shell) -> None:
     assert "[idempotency.reused]" in clash.stderr
 
 
+def test_questions_asked_together(li: Shell, tmp_path: Path) -> None:
+    first, second, third = (f"SELECT COUNT(*) AS n FROM visits WHERE amount > {limit}" for limit in (31, 32, 33))
+    file = tmp_path / "second.sql"
+    file.write_text(f"{second}\n", encoding="utf-8")
+    words = ("batch", "health/visits", first, f"@{file}", "-", "-e", "0.3")
+    seen = li(*words, "--preview", given=third).stdout
+    assert "all together would cost epsilon 0.3" in seen
+    assert [line.split()[0] for line in seen.splitlines() if "amount >" in line] == ["1", "2", "3"]
+    assert len(li.json(*words, "--preview", given=third)["questions"]) == 3
+    told = li(*words, "--idempotency-key", "three", given=third).stdout
+    for number, sql in enumerate((first, second, third), 1):
+        assert f"{number}. {sql}" in told
+    assert told.count("± is the 95 % interval") == 3
+    assert told.count("left: epsilon") == 1, "the budget stands there once"
+    assert told.rstrip().endswith("all together cost epsilon 0.3 at delta 1.0e-06")
+    answers = li.json(*words, "--idempotency-key", "three", given=third)
+    assert [one["question"].strip() for one in answers] == [first, second, third]
+    assert [one["charged"]["rho_units"] for one in answers] == [one["cost"]["rho_units"] for one in answers]
+    said = li("batch", "health/visits", first, "SELECT * FROM visits", "-e", "0.1", code=1).stderr
+    assert "in question 2" in said
+    assert "无法读取文件" in li("batch", "health/visits", "@nowhere.sql", code=2, SANDBOX_LANG="zh-CN").stderr
+    assert "a batch has 1 to 20" in li("batch", "health/visits", *[first] * 21, code=2).stderr
+    li("batch", "health/visits", code=2)
+
+
 def test_a_receipt_is_kept_and_proven_without_a_server(li: Shell, tmp_path: Path) -> None:
     answer, kept, key = (str(tmp_path / name) for name in ("answer.json", "r.json", "house.pem"))
     li("ask", "health/visits", "select count(*) as n from visits", "-o", answer, "-f", "json", "--receipt", kept)

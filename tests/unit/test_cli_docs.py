@@ -59,7 +59,7 @@ def test_every_command_can_be_typed() -> None:
 def test_commands_say_what_the_documentation_promises() -> None:
     promised = {
         "login", "logout", "whoami", "datasets list", "datasets show", "datasets draft", "datasets register",
-        "datasets upload", "datasets ingest", "datasets report", "ask", "budget", "jobs list", "jobs show", "jobs watch",
+        "datasets upload", "datasets ingest", "datasets report", "ask", "batch", "budget", "jobs list", "jobs show", "jobs watch",
         "jobs cancel", "requests create", "requests list", "requests show", "requests review", "requests grant",
         "requests refuse", "requests return", "requests withdraw", "requests submit", "grants list", "grants show",
         "grants revoke", "grants suspend", "grants resume", "projects list", "projects create", "projects add-member",
