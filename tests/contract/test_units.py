@@ -233,6 +233,29 @@ def test_what_has_no_numbers_is_not(version: Path, name: str) -> None:
         assert isinstance(units_of(connection, plan_of(name), Deadline(60), town.LIMITS.threads), SqlUnits)
 
 
+def test_the_reference_has_all_threads_and_no_more_rights(version: Path) -> None:
+    """Streams read with threads of their own, one DuckDB thread each; what goes by the reference is DuckDB's work."""
+    plan = plan_of("far numbers")
+    with DuckEngine().units(version, TWO) as units:
+        ours = units(plan)
+        assert isinstance(ours, SqlUnits)
+        keys, _ = ours.weights()
+        assert ours.totals(plan.measured, keys)[0].sum() > 0
+        connection = ours._connection
+        assert connection.execute("SELECT current_setting('threads'), getvariable('x')").fetchone() == (2, None)
+        for refused in (
+            "SET threads = 1",
+            f"ATTACH '{version}' AS other",
+            "DELETE FROM visits",
+            "SELECT * FROM '/etc/passwd'",
+        ):
+            with pytest.raises(duckdb.Error):
+                connection.execute(refused)
+        assert isinstance(units(plan), SqlUnits)
+    with pytest.raises(duckdb.ConnectionException):
+        connection.execute("SELECT 1")
+
+
 def test_text_without_a_dictionary_goes_by_the_reference(tmp_path: Path, version: Path) -> None:
     """A text column of very many values is stored as text; an empty table has no dictionary to read."""
     for condition in ("true", "false"):
