@@ -145,8 +145,12 @@ def _digits(connection: duckdb.DuckDBPyConnection, key: Key, codes: Codes) -> Di
     seen = comparable(listed, key.kind)
     numbers = len(seen) if codes.nullable else len(seen) - 1
     values = list(dict.fromkeys(seen[:numbers])) if key.domain is None else list(key.domain)
-    place = {v: i for i, v in enumerate(comparable(values, key.kind))}
-    digits = np.array([*(place.get(v, BEYOND) for v in seen), BEYOND], np.int64)
+    if key.domain is None and len(values) == numbers:  # long lists are of this kind: all values differ
+        rest = [values.index(v) if v in values else BEYOND for v in seen[numbers:]]
+        digits = np.array([*range(numbers), *rest, BEYOND], np.int64)
+    else:
+        place = {v: i for i, v in enumerate(comparable(values, key.kind))}
+        digits = np.array([*(place.get(v, BEYOND) for v in seen), BEYOND], np.int64)
     return Digits(
         kind=key.kind,
         values=values,
