@@ -34,18 +34,17 @@ Owners = NDArray[np.uint16]
 
 @dataclass(frozen=True, slots=True)
 class Fine:
-    """Slots of (code, bin) beside those of codes: owners, codes · bins + bin, and how many times the unit adds to each."""
+    """What units add to bins: owners, and codes · bins + bin. A unit adds each of its rows, or each of its values once."""
 
     owner: Owners
     cell: kernel.Int32s
-    count: NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
     """Whole units: `owner` (index of the unit), `cell` (code) and `vectors` (the first counts rows) of their slots.
 
-    `misses`: some row's key has no code of its own. `fine` has the slots of each binned statistic.
+    `misses`: some row's key has no code of its own. `fine` has the bins of each binned statistic.
     """
 
     units: int
@@ -72,7 +71,7 @@ class Chunk:
     @property
     def size(self) -> int:
         """Bytes, with those of the squared lengths."""
-        fine = sum(f.owner.nbytes + f.cell.nbytes + f.count.nbytes for f in self.fine)
+        fine = sum(f.owner.nbytes + f.cell.nbytes for f in self.fine)
         vectors = sum(v.nbytes + 8 * self.units for v in self.vectors)
         return self.owner.nbytes + self.cell.nbytes + vectors + fine
 
@@ -112,7 +111,7 @@ class Slots:
         slot = self._slot[: len(unit)]
         if kernel.gather(unit, code, self._place, self._state, self.owner, self.cell, self.count, slot):
             raise Unstreamable
-        if self._state[kernel.ROWS] > MAX_ROWS:
+        if self.open_rows > MAX_ROWS:
             raise Unstreamable
         return slot
 
@@ -124,6 +123,11 @@ class Slots:
         """No further row comes: the open unit is whole."""
         self._state[kernel.OPENED] = self._state[kernel.NEXT]
         self._state[kernel.INDEX] += 1
+
+    @property
+    def open_rows(self) -> int:
+        """How many rows the open unit has until now."""
+        return int(self._state[kernel.ROWS])
 
     @property
     def units(self) -> int:
@@ -141,16 +145,49 @@ class Slots:
         return bool(self._place[-1] >= self._state[kernel.BASE])
 
 
-class Lane:
-    """What one thread works with: slots of codes, of bins (`fine`), sums by slot, codes by row, and room for what it finds.
+class Rows:
+    """The bin of each row and the row's owner, batch by batch like `Slots`: for what adds up each row, whatever its bin."""
 
+    def __init__(self) -> None:
+        self.owner, self.cell = np.empty(0, np.uint16), np.empty(0, np.int32)
+        self.whole = self._rows = 0
+
+    def restart(self) -> None:
+        """No unit is open: other rows follow."""
+        self.whole = self._rows = 0
+
+    def move(self, rows: int) -> slice:
+        """Move the open unit's rows to the front, with room for so many behind them; where they were before."""
+        was = slice(self.whole, self._rows)
+        self.owner, self.cell = moved(self.owner, was, rows), moved(self.cell, was, rows)
+        self.whole, self._rows = 0, was.stop - was.start
+        self.owner[: self._rows] = 0
+        return was
+
+    def take(self, slots: Slots, slot: kernel.Int32s) -> kernel.Int32s:
+        """Room for the bins of the rows that have these slots."""
+        first, self._rows = self._rows, self._rows + len(slot)
+        kernel.own(slots.owner, slot, self.owner[first : self._rows])
+        self.whole = self._rows - slots.open_rows
+        return self.cell[first : self._rows]
+
+    def close(self) -> None:
+        """No further row comes: the open unit is whole."""
+        self.whole = self._rows
+
+
+class Lane:
+    """What one thread works with: slots of codes, and what it finds in them.
+
+    Beside the slots, `fine` has those of bins or the bins of rows, `sums` are by slot, and codes by row.
     Room comes in blocks that are large enough for the system to map them in large pages; asked for array by array, pages cost
     more than the loops that fill them.
     """
 
-    def __init__(self, number: int, codes: int, fine: Sequence[int], sums: int) -> None:
+    def __init__(self, number: int, codes: int, fine: Sequence[int | None], sums: int) -> None:
         self.number = number
-        self.slots, self.fine = Slots(codes), [Slots(f) for f in fine]
+        self.slots = Slots(codes)
+        self.fine = [Rows() if many is None else Slots(many) for many in fine]
         self.fresh = [0] * len(self.fine)
         self.sums: list[kernel.Int64s] = [np.empty(0, np.int64) for _ in range(sums)]
         self.cells, self._codes = (np.uint16 if codes < 2**16 else np.int32), np.empty((2, 0), np.int32)

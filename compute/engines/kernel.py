@@ -87,6 +87,13 @@ def locate(code, number, codes, width, bins, placed):  # type: ignore[no-untyped
 
 
 @_compiled
+def own(owner, slot, whose):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The owner of each row's slot."""
+    for i in range(slot.shape[0]):
+        whose[i] = owner[np.uint32(slot[i])]
+
+
+@_compiled
 def held(sums, slot, number):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """The rows of each slot that have a number."""
     for i in range(slot.shape[0]):
@@ -140,13 +147,13 @@ def settle(owner, cell, index, vector, up, gain, totals):  # type: ignore[no-unt
 
 
 @_compiled
-def spread(owner, cell, count, bins, index, up, gain, totals):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Add, for each slot of (code, bin), its count times the unit's gain to the bin of the code's place."""
+def spread(owner, cell, bins, index, up, gain, totals):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Add, for each (code, bin) in `cell`, its unit's gain to the bin of the code's place."""
     for s in range(owner.shape[0]):
         c = np.uint32(cell[s])
         code = np.uint32(c // np.uint32(bins))
         at = np.uint64(index[code]) * np.uint64(bins) + np.uint64(c - code * np.uint32(bins))
-        totals[at] += np.int64(count[s]) * np.int64(up * gain[owner[s]])
+        totals[at] += np.int64(up * gain[owner[s]])
 
 
 @_compiled
@@ -181,9 +188,10 @@ def prepare() -> None:
         squares(owner, vector, one.copy())
         for cell in cells:
             settle(owner, cell, slots, vector, 1.0, one, none.copy())
-        spread(owner, slots, vector, 1, slots, 1.0, one, none.copy())
     for cell in cells:
         weigh(owner, cell, 1, 1.0, none.copy(), none.copy())
+    spread(owner, slots, 1, slots, 1.0, one, none.copy())
+    own(owner, slots, owner.copy())
     limit(one.copy())
 
 

@@ -23,7 +23,7 @@ import pyarrow
 from numpy.typing import NDArray
 
 from compute.engines import kernel
-from compute.engines.chunks import Chunk, Fine, Lane, Slots, Totals, Unstreamable
+from compute.engines.chunks import Chunk, Fine, Lane, Rows, Totals, Unstreamable
 from compute.engines.connection import Deadline
 from compute.engines.numbers import BEYOND, BINNED, Digits, Numbers
 from privacy.sql import reference
@@ -68,10 +68,8 @@ class StreamedUnits:
         self._which = {s.name: 1 + self._own.index(s) if s in self._own else 0 for s in grouping.measured}
         self._binned = [s for s in self._own if s.aggregate in BINNED]
         self._fine = {s.name: at for at, s in enumerate(self._binned)}
-        self._lanes = [
-            Lane(number, self._codes, [self._codes * b for b in self._bins], len(self._own))
-            for number in range(self._threads)
-        ]
+        finest = [self._codes * b if s.order is None else None for s, b in zip(self._binned, self._bins, strict=True)]
+        self._lanes = [Lane(number, self._codes, finest, len(self._own)) for number in range(self._threads)]
         self._ranges = _ranges(connection, grouping, self._threads)
         self._kept: list[list[Chunk]] | None = None
         self._kept_for: Sequence[Cell] | None = None
@@ -130,7 +128,7 @@ class StreamedUnits:
             for s, totals in zip(binned, fine[lane], strict=True):
                 slots = chunk.fine[self._fine[s.name]]
                 many = bins[s.name]
-                kernel.spread(slots.owner, slots.cell, slots.count, many, self._index, float(s.up), gain, totals.now)
+                kernel.spread(slots.owner, slots.cell, many, self._index, float(s.up), gain, totals.now)
 
         self._each(settle, cells)
         by_name = dict(zip((s.name for s in counted), Totals.joined(sums)[:, :-1], strict=True))
@@ -230,7 +228,10 @@ class StreamedUnits:
             owner=lane.kept(slots.owner[:end], np.uint16),
             cell=lane.kept(slots.cell[:end], lane.cells),
             vectors=tuple(lane.least(v[:end]) for v in vectors),
-            fine=tuple(_taken(s, f, lane) for s, f in zip(self._binned, lane.fine, strict=True)),
+            fine=tuple(
+                Fine(lane.kept(f.owner[: f.whole], np.uint16), lane.kept(f.cell[: f.whole], np.int32))
+                for f in lane.fine
+            ),
         )
 
     def _add(
@@ -261,13 +262,13 @@ class StreamedUnits:
     ) -> None:
         """The part's rows by bin; sums are of rows with a value (QUANTILE), or of bins with a row (DISTINCT)."""
         at = self._fine[s.name]
-        bins, fine, placed = self._bins[at], lane.fine[at], lane.codes(1, len(code))
-        kernel.locate(code, values, self._codes, 1 if s.order is None else s.order.width, bins, placed)
-        fine_slot = fine.take(part[0], placed)
-        if s.aggregate is Aggregate.QUANTILE:
+        bins, fine, width = self._bins[at], lane.fine[at], 1 if s.order is None else s.order.width
+        placed = fine.take(lane.slots, slot) if isinstance(fine, Rows) else lane.codes(1, len(code))
+        kernel.locate(code, values, self._codes, width, bins, placed)
+        if isinstance(fine, Rows):
             kernel.held(sums, slot, values)
         else:
-            begun = lane.fresh[at]
+            begun, fine_slot = lane.fresh[at], fine.take(part[0], placed)
             lane.fresh[at] = kernel.fresh(sums, slot, fine_slot, fine.cell, self._codes * bins, begun)
 
     def _records(self, lane: Lane) -> Generator[Any]:
@@ -334,13 +335,6 @@ def _steps(keys: Sequence[Digits]) -> list[kernel.Int32s]:
         found.append(np.where(key.digits < BEYOND, key.digits * step, NOWHERE).astype(np.int32))
         step *= len(key.values)
     return found[::-1]
-
-
-def _taken(s: Statistic, slots: Slots, lane: Lane) -> Fine:
-    """The slots of a binned statistic: a unit adds each of its rows to a bin, but each of its values once."""
-    end = slots.whole
-    count = slots.count[:end] if s.aggregate is Aggregate.QUANTILE else np.ones(end, np.int32)
-    return Fine(lane.kept(slots.owner[:end], np.uint16), lane.kept(slots.cell[:end], np.int32), lane.least(count))
 
 
 def _lent(column: pyarrow.Array) -> NDArray[Any]:
