@@ -62,9 +62,10 @@ class Chunk:
             kernel.squares(self.owner, self.vectors[vector], self._squares[vector])
         return self._squares[vector]
 
-    def narrowed(self, counts: NDArray[np.bool_]) -> Chunk:
-        """The same units with those of their slots that count."""
-        slots = np.flatnonzero(counts)
+    def narrowed(self, index: kernel.Int32s, places: int) -> Chunk:
+        """The same units with those of their slots whose code has one of the first `places`, by `index`."""
+        slots = np.empty(len(self.cell), np.int64)
+        slots = slots[: kernel.narrow(self.cell, index, places, slots)]
         vectors = tuple(v[slots] for v in self.vectors)
         return replace(self, misses=False, owner=self.owner[slots], cell=self.cell[slots], vectors=vectors, _squares={})
 

@@ -125,6 +125,16 @@ def mark(sums, slot, holds):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
 
 
 @_compiled
+def narrow(cell, index, places, slots):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The slots whose code has one of the places, and how many they are."""
+    found = np.int64(0)
+    for s in range(cell.shape[0]):
+        slots[np.uint64(found)] = s
+        found += np.int64(index[np.uint32(cell[s])] < places)
+    return found
+
+
+@_compiled
 def squares(owner, vector, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """found[unit] += Σ vector² over the unit's slots."""
     for s in range(owner.shape[0]):
@@ -189,6 +199,7 @@ def prepare() -> None:
         for cell in cells:
             settle(owner, cell, slots, vector, 1.0, one, none.copy())
     for cell in cells:
+        narrow(cell, slots, 1, none.copy())
         weigh(owner, cell, 1, 1.0, none.copy(), none.copy())
     spread(owner, slots, 1, slots, 1.0, one, none.copy())
     own(owner, slots, owner.copy())

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from operator import le
 from typing import Any
 
 import duckdb
@@ -51,6 +52,9 @@ class Digits:
     def ranks(self) -> Integers:
         """The place of each digit's value among all values in ascending order, NULL last."""
         values = self.values
+        many = len(values) - (None in values[-1:])
+        if None not in values[:many] and all(map(le, values[: many - 1], values[1:many])):  # as dictionaries are
+            return np.arange(len(values))
         known = sorted((i for i, v in enumerate(values) if v is not None), key=values.__getitem__)
         ranks = np.full(len(values), len(values), np.int64)
         ranks[known] = np.arange(len(known))

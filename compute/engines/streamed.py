@@ -156,7 +156,7 @@ class StreamedUnits:
                     if stopped.is_set():
                         break
                     if narrowing and (chunk.misses or self._partial):
-                        chunk = chunk.narrowed(self._index[chunk.cell] < len(cells or ()))
+                        chunk = chunk.narrowed(self._index, len(cells or ()))
                     found.append(work(chunk, lane.number))
                     size += chunk.size
                     if kept is not None and size <= KEPT // self._threads:
