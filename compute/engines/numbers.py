@@ -151,7 +151,7 @@ def _digits(connection: duckdb.DuckDBPyConnection, key: Key, codes: Codes) -> Di
     values = list(dict.fromkeys(seen[:numbers])) if key.domain is None else list(key.domain)
     if key.domain is None and len(values) == numbers:  # long lists are of this kind: all values differ
         rest = [values.index(v) if v in values else BEYOND for v in seen[numbers:]]
-        digits = np.array([*range(numbers), *rest, BEYOND], np.int64)
+        digits = np.concatenate([np.arange(numbers), np.array([*rest, BEYOND], np.int64)])
     else:
         place = {v: i for i, v in enumerate(comparable(values, key.kind))}
         digits = np.array([*(place.get(v, BEYOND) for v in seen), BEYOND], np.int64)
