@@ -26,7 +26,7 @@ MAX_ROWS = 2**23
 
 
 class Unstreamable(Exception):
-    """Rows did not come in the order of their units or as whole numbers, or one unit has too many of them to hold."""
+    """Rows did not come in the order of their units or as whole numbers, or one unit has too many of them to count."""
 
 
 Owners = NDArray[np.uint16]
@@ -181,6 +181,7 @@ class Lane:
     """What one thread works with: slots of codes, and what it finds in them.
 
     Beside the slots, `fine` has those of bins or the bins of rows, `sums` are by slot, and codes by row.
+
     Room comes in blocks that are large enough for the system to map them in large pages; asked for array by array, pages cost
     more than the loops that fill them.
     """

@@ -33,7 +33,7 @@ from privacy.sql.plan import Aggregate, Cell, Grouping, Statistic
 
 #: Rows a batch: its arrays stay in the processor's cache. A chunk has no more units than that, and one, numbered in 16 bits.
 BATCH = 3 * 2**14
-#: The place of a number without a digit: of as many keys as a question may have, one such is beyond all codes, all fit 32 bits.
+#: What a number without a digit adds to a row's code: one is beyond all codes, and those of all keys together fit 32 bits.
 NOWHERE = 2**26
 #: Vectors that are read more than once are kept while they take no more than this (bytes).
 KEPT = 400 * 2**20
@@ -320,7 +320,7 @@ def _ranges(connection: duckdb.DuckDBPyConnection, grouping: Grouping, many: int
     for name in connection.get_table_names(grouping.coded_sql) if many > 1 else ():
         try:
             [(most,)] = connection.execute(f"SELECT max(_uid) FROM {quote_name(name)}").fetchall()
-        except duckdb.BinderException:  # a public table has no units
+        except (duckdb.BinderException, duckdb.CatalogException):  # a public table has no units, and a name may be none
             continue
         last = max(last, most or 0)
     cuts = [last * i // many for i in range(1, many)]
