@@ -316,16 +316,26 @@ def _ranges(connection: duckdb.DuckDBPyConnection, grouping: Grouping, many: int
     DuckDB passes over the blocks of the others by the least and greatest unit of each. Any cuts are right: every unit meets one
     condition.
     """
-    last = 0
-    for name in connection.get_table_names(grouping.coded_sql) if many > 1 else ():
-        try:
-            [(most,)] = connection.execute(f"SELECT max(_uid) FROM {quote_name(name)}").fetchall()
-        except (duckdb.BinderException, duckdb.CatalogException):  # a public table has no units, and a name may be none
-            continue
-        last = max(last, most or 0)
+    last = _last_unit(connection, grouping.coded_sql) if many > 1 else 0
     cuts = [last * i // many for i in range(1, many)]
     lows, highs = ["true", *(f"unit >= {c}" for c in cuts)], [*(f"unit < {c}" for c in cuts), "true"]
     return [f" WHERE {low} AND {high}" for low, high in zip(lows, highs, strict=True)]
+
+
+def _last_unit(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
+    """The greatest unit of the tables that a text reads, as far as they can be told; statistics of the version have it."""
+    try:
+        names = connection.get_table_names(sql)
+    except duckdb.BinderException:  # pairs in an IN cannot be listed, but be run
+        return 0
+    last = 0
+    for name in names:
+        try:
+            [(most,)] = connection.execute(f"SELECT max(_uid) FROM {quote_name(name)}").fetchall()
+        except (duckdb.BinderException, duckdb.CatalogException):  # a public table, or no table at all
+            continue
+        last = max(last, most or 0)
+    return last
 
 
 def _steps(keys: Sequence[Digits]) -> list[kernel.Int32s]:
