@@ -48,8 +48,8 @@ from privacy.sql.plan import Aggregate, Cell, Finish, Grouping, Opened, Order, P
 
 dp.enable_features("contrib")
 
-#: So many cells get their noise in one call of OpenDP.
-PIECE = 5_000
+#: So many cells get their noise in one call of OpenDP: few enough that all processors have their part to the end.
+PIECE = 1_000
 
 Integers = NDArray[np.int64]
 Group = TypeVar("Group", bound=Grouping)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,136 +21,234 @@ from privacy.sql.plan import Statistic
 BLOCK = 16 * 2**20
 #: Slots are numbered on and on; before this the numbers begin again.
 MAX_SLOT = 2**30
+#: A unit of more rows than this is no work for a stream: its rows in a cell are counted in 32 bits.
+MAX_ROWS = 2**23
 
 
 class Unstreamable(Exception):
-    """Rows did not come in the order of their units or as whole numbers, or one unit has too many of them to hold."""
+    """Rows did not come in the order of their units or as whole numbers, or one unit has too many of them to count."""
+
+
+Owners = NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True)
 class Fine:
-    """Slots of (code, bin) beside those of codes: owners, codes · bins + bin, and how many times the unit adds to each."""
+    """What units add to bins: owners, and codes · bins + bin. A unit adds each of its rows, or each of its values once."""
 
-    owner: kernel.Int32s
+    owner: Owners
     cell: kernel.Int32s
-    count: kernel.Int32s
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
     """Whole units: `owner` (index of the unit), `cell` (code) and `vectors` (the first counts rows) of their slots.
 
-    `misses`: some row's key has no code of its own. `fine` has the slots of each binned statistic.
+    `misses`: some row's key has no code of its own. `fine` has the bins of each binned statistic.
     """
 
     units: int
     misses: bool
-    owner: kernel.Int32s
-    cell: kernel.Int32s
+    owner: Owners
+    cell: NDArray[Any]
     vectors: tuple[NDArray[Any], ...]
     fine: tuple[Fine, ...] = ()
+    _squares: dict[int, kernel.Doubles] = field(default_factory=dict)
+
+    def squares(self, vector: int) -> kernel.Doubles:
+        """The squared length of that vector of each unit; found once."""
+        if vector not in self._squares:
+            self._squares[vector] = np.zeros(self.units)
+            kernel.squares(self.owner, self.vectors[vector], self._squares[vector])
+        return self._squares[vector]
+
+    def narrowed(self, index: kernel.Int32s, places: int) -> Chunk:
+        """The same units with those of their slots whose code has one of the first `places`, by `index`."""
+        slots = np.empty(len(self.cell), np.int64)
+        slots = slots[: kernel.narrow(self.cell, index, places, slots)]
+        vectors = tuple(v[slots] for v in self.vectors)
+        return replace(self, misses=False, owner=self.owner[slots], cell=self.cell[slots], vectors=vectors, _squares={})
 
     @property
     def size(self) -> int:
-        """Bytes."""
-        fine = sum(f.owner.nbytes + f.cell.nbytes + f.count.nbytes for f in self.fine)
-        return self.owner.nbytes + self.cell.nbytes + sum(v.nbytes for v in self.vectors) + fine
+        """Bytes, with those of the squared lengths."""
+        fine = sum(f.owner.nbytes + f.cell.nbytes for f in self.fine)
+        vectors = sum(v.nbytes + 8 * self.units for v in self.vectors)
+        return self.owner.nbytes + self.cell.nbytes + vectors + fine
 
 
 class Slots:
-    """The slots of the open chunk for codes below `codes`: the last slot of each code is kept from chunk to chunk."""
+    """Slots for codes below `codes`, batch by batch: those of the unit that is open stay, as it may go on in the next batch."""
 
     def __init__(self, codes: int) -> None:
         self._place = np.full(codes + 1, -1, np.int32)
-        self._base = self._rows = 0
-        self._state = np.zeros(5, np.int64)
-        self.owner, self.cell, self._slot = (np.empty(0, np.int32) for _ in range(3))
-        self.count = np.empty(0, np.int64)
+        self._state = np.array([-1, 0, 0, -1, 0, 0], np.int64)
+        self.owner, self.cell = np.empty(0, np.uint16), np.empty(0, np.int32)
+        self.count, self._slot = np.empty(0, np.int32), np.empty(0, np.int32)
 
-    def begin(self, rows: int) -> None:
-        """Make room for a chunk of so many rows."""
-        self._base = int(self._state[kernel.NEXT])
-        if self._base > MAX_SLOT:
+    def restart(self) -> None:
+        """No unit is open: other rows follow."""
+        following = self._state[kernel.NEXT]
+        self._state[:] = (-1, following, following, -1, following, 0)
+
+    def move(self, rows: int) -> slice:
+        """Move the open unit's slots to the front, with room for so many rows behind them; where they were before."""
+        unit, following, opened, _, base, open_rows = (int(n) for n in self._state)
+        was, many = slice(opened - base, following - base), following - opened
+        self.owner, self.cell, self.count = (moved(a, was, rows) for a in (self.owner, self.cell, self.count))
+        self.owner[:many] = 0
+        self.count[many : many + rows] = 0
+        if len(self._slot) < rows:
+            self._slot = np.empty(rows, np.int32)
+        if following > MAX_SLOT:
+            opened, following = 0, many
             self._place.fill(-1)
-            self._base = 0
-        self._state[:] = (-1, self._base, self._base, -1, self._base)
-        self._rows = 0
-        if len(self.count) < rows:
-            self.owner, self.cell, self._slot = (np.empty(rows, np.int32) for _ in range(3))
-            self.count = np.empty(rows, np.int64)
-        self.count[:rows] = 0
+            self._place[self.cell[:many]] = np.arange(many)
+        self._state[:] = (unit, following, opened, -1 if unit < 0 else 0, opened, open_rows)
+        return was
 
     def take(self, unit: NDArray[Any], code: NDArray[Any]) -> kernel.Int32s:
-        """The slots of further rows."""
-        slot = self._slot[self._rows : self._rows + len(unit)]
-        self._rows += len(unit)
+        """The slots of the batch's rows."""
+        slot = self._slot[: len(unit)]
         if kernel.gather(unit, code, self._place, self._state, self.owner, self.cell, self.count, slot):
+            raise Unstreamable
+        if self.open_rows > MAX_ROWS:
             raise Unstreamable
         return slot
 
     def __len__(self) -> int:
-        """How many slots the chunk has until now."""
-        return int(self._state[kernel.NEXT]) - self._base
+        """How many slots there are, those of the open unit included."""
+        return int(self._state[kernel.NEXT] - self._state[kernel.BASE])
+
+    def close(self) -> None:
+        """No further row comes: the open unit is whole."""
+        self._state[kernel.OPENED] = self._state[kernel.NEXT]
+        self._state[kernel.INDEX] += 1
+
+    @property
+    def open_rows(self) -> int:
+        """How many rows the open unit has until now."""
+        return int(self._state[kernel.ROWS])
 
     @property
     def units(self) -> int:
-        """How many units."""
-        return int(self._state[kernel.INDEX]) + 1
+        """How many units are whole."""
+        return max(0, int(self._state[kernel.INDEX]))
+
+    @property
+    def whole(self) -> int:
+        """How many slots are those of whole units."""
+        return int(self._state[kernel.OPENED] - self._state[kernel.BASE])
 
     @property
     def misses(self) -> bool:
         """Whether a row had the code after the last."""
-        return bool(self._place[-1] >= self._base)
+        return bool(self._place[-1] >= self._state[kernel.BASE])
+
+
+class Rows:
+    """The bin of each row and the row's owner, batch by batch like `Slots`: for what adds up each row, whatever its bin."""
+
+    def __init__(self) -> None:
+        self.owner, self.cell = np.empty(0, np.uint16), np.empty(0, np.int32)
+        self.whole = self._rows = 0
+
+    def restart(self) -> None:
+        """No unit is open: other rows follow."""
+        self.whole = self._rows = 0
+
+    def move(self, rows: int) -> slice:
+        """Move the open unit's rows to the front, with room for so many behind them; where they were before."""
+        was = slice(self.whole, self._rows)
+        self.owner, self.cell = moved(self.owner, was, rows), moved(self.cell, was, rows)
+        self.whole, self._rows = 0, was.stop - was.start
+        self.owner[: self._rows] = 0
+        return was
+
+    def take(self, slots: Slots, slot: kernel.Int32s) -> kernel.Int32s:
+        """Room for the bins of the rows that have these slots."""
+        first, self._rows = self._rows, self._rows + len(slot)
+        kernel.own(slots.owner, slot, self.owner[first : self._rows])
+        self.whole = self._rows - slots.open_rows
+        return self.cell[first : self._rows]
+
+    def close(self) -> None:
+        """No further row comes: the open unit is whole."""
+        self.whole = self._rows
 
 
 class Lane:
-    """What one thread works with: slots of codes, of bins (`fine`), sums by slot, codes by row, and room for what it finds.
+    """What one thread works with: slots of codes, and what it finds in them.
+
+    Beside the slots, `fine` has those of bins or the bins of rows, `sums` are by slot, and codes by row.
 
     Room comes in blocks that are large enough for the system to map them in large pages; asked for array by array, pages cost
     more than the loops that fill them.
     """
 
-    def __init__(self, number: int, codes: int, fine: Sequence[int], sums: int) -> None:
+    def __init__(self, number: int, codes: int, fine: Sequence[int | None], sums: int) -> None:
         self.number = number
-        self.slots, self.fine = Slots(codes), [Slots(f) for f in fine]
+        self.slots = Slots(codes)
+        self.fine = [Rows() if many is None else Slots(many) for many in fine]
         self.fresh = [0] * len(self.fine)
-        self.sums, self._codes = np.empty((sums, 0), np.int64), np.empty((2, 0), np.int64)
+        self.sums: list[kernel.Int64s] = [np.empty(0, np.int64) for _ in range(sums)]
+        self.cells, self._codes = (np.uint16 if codes < 2**16 else np.int32), np.empty((2, 0), np.int32)
         self._block, self._used = np.empty(0, np.uint8), 0
 
-    def begin(self, rows: int) -> None:
-        """Begin a chunk of so many rows: no slots, and sums of 0."""
+    def restart(self) -> None:
+        """No unit is open: other rows follow."""
         for slots in (self.slots, *self.fine):
-            slots.begin(rows)
-        self.fresh = [0] * len(self.fine)
-        if self.sums.shape[1] < rows:
-            self.sums = np.empty((len(self.sums), rows), np.int64)
-            self._codes = np.empty((2, rows), np.int64)
-        self.sums[:, :rows] = 0
+            slots.restart()
 
-    def codes(self, which: int, rows: int) -> NDArray[np.int64]:
-        """A code (0) for each of so many rows: of keys (0), or of bins (1)."""
-        found = self._codes[which, :rows]
-        found[:] = 0
-        return found
+    def begin(self, rows: int) -> None:
+        """Begin a batch of so many rows: sums of 0 behind those of the open unit."""
+        was = self.slots.move(rows)
+        many = was.stop - was.start
+        self.sums = [moved(s, was, rows) for s in self.sums]
+        for sums in self.sums:
+            sums[many : many + rows] = 0
+        self.fresh = [f.stop - f.start for f in (slots.move(rows) for slots in self.fine)]
 
-    def kept(self, numbers: NDArray[np.integer[Any]]) -> NDArray[Any]:
-        """A copy, as 32 bits where all numbers fit."""
-        wide = len(numbers) and max(int(numbers.max()), -int(numbers.min())) >= 2**31
-        found = self._room(len(numbers), np.int64 if wide else np.int32)
-        found[:] = numbers
-        return found
+    def close(self) -> bool:
+        """No further row comes: the open unit is whole. False when there is none."""
+        self.begin(0)
+        for slots in (self.slots, *self.fine):
+            slots.close()
+        return len(self.slots) > 0
 
-    def _room(self, rows: int, kind: type) -> NDArray[Any]:
-        size = rows * np.dtype(kind).itemsize
+    def codes(self, which: int, rows: int) -> kernel.Int32s:
+        """Room for the code of each of so many rows: of keys (0), or of bins (1)."""
+        if self._codes.shape[1] < rows:
+            self._codes = np.zeros((2, rows), np.int32)
+        return self._codes[which, :rows]
+
+    def least(self, numbers: NDArray[np.integer[Any]]) -> NDArray[Any]:
+        """A copy in as few bits as all numbers fit in: 8 of those without sign, 32 or 64."""
+        low, high = (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, 0)
+        small, wide = low >= 0 and high < 2**8, max(high, -low) >= 2**31
+        return self.kept(numbers, np.uint8 if small else np.int64 if wide else np.int32)
+
+    def kept(self, numbers: NDArray[np.integer[Any]], kind: type) -> NDArray[Any]:
+        """A copy."""
+        size = len(numbers) * np.dtype(kind).itemsize
         if self._used + size > len(self._block):
             self._block, self._used = np.empty(max(BLOCK, size), np.uint8), 0
         found: NDArray[Any] = self._block[self._used : self._used + size].view(kind)
         self._used += -(-size // 64) * 64
+        found[:] = numbers
         return found
 
     def forget(self) -> None:
         """All room is free again."""
         self._used = 0
+
+
+def moved(numbers: NDArray[Any], was: slice, rows: int) -> NDArray[Any]:
+    """The numbers that were there at the front, with room for so many behind them; in their place where there is that room."""
+    many = was.stop - was.start
+    found = numbers if len(numbers) >= many + rows else np.empty(many + rows, numbers.dtype)
+    found[:many] = numbers[was]
+    return found
 
 
 class Totals:

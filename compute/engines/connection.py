@@ -16,6 +16,7 @@ from threading import Lock
 
 import duckdb
 
+from compute.engines.layout import literal
 from compute.ports import Limits
 from privacy.errors import Fault, Problem
 from privacy.sql.plan import SmallTable
@@ -40,6 +41,26 @@ def opened(database: str, limits: Limits, *, read_only: bool) -> Iterator[duckdb
     with _constant():
         connection = _connect(database, limits, read_only=read_only)
         try:
+            yield connection
+        finally:
+            connection.close()
+
+
+@contextmanager
+def again(database: str, limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A file that is open already, once more with settings of its own; as locked down, and closed at the end.
+
+    DuckDB opens a file only once with each kind of settings, but attaches it to as many empty databases as one likes.
+    """
+    settings = _settings(limits, read_only=True)
+    last = {name: settings.pop(name) for name in ("enable_external_access", "lock_configuration")}
+    with _constant():
+        connection = duckdb.connect(config=settings)
+        try:
+            connection.execute(f"ATTACH {literal(database)} AS version (READ_ONLY)")
+            connection.execute("USE version")
+            for name, value in last.items():
+                connection.execute(f"SET {name} = {value}")
             yield connection
         finally:
             connection.close()

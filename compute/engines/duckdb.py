@@ -8,10 +8,14 @@ saw.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
-from compute.engines.connection import Deadline, Warm, load
+import duckdb
+
+from compute.engines.connection import Deadline, Warm, again, load
 from compute.engines.units import units_of
 from compute.ports import Limits
 from privacy.errors import Fault
@@ -29,15 +33,20 @@ class DuckEngine:
     def units(self, version: Path, limits: Limits) -> Iterator[Opened]:
         """Rows, read-only on the version file; see `compute.ports.Engine.units`."""
         deadline = Deadline(limits.seconds)
-        with self._versions.connection(str(version), limits, read_only=True) as connection:
-            yield lambda grouping: units_of(connection, grouping, deadline, limits.threads)
+        with ExitStack() as opened, self._version(version, limits) as connection:
+            whole = cache(lambda: opened.enter_context(again(str(version), limits)))
+            yield lambda grouping: units_of(connection, grouping, deadline, limits.threads, whole)
+
+    def _version(self, version: Path, limits: Limits) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """The version for whoever reads it with threads of their own: DuckDB's would stand in their way."""
+        return self._versions.connection(str(version), replace(limits, threads=1), read_only=True)
 
     def public(self, version: Path, plan: Plan, limits: Limits) -> Mapping[str, SmallTable]:
         """Public rows for post-processing; see `compute.ports.Engine.public`."""
         if not plan.public:
             return {}
         deadline, found = Deadline(limits.seconds), {}
-        with self._versions.connection(str(version), limits, read_only=True) as connection:
+        with self._version(version, limits) as connection:
             for table in plan.public:
                 for name in connection.get_table_names(table.sql):
                     described = connection.execute(f"DESCRIBE {quote_name(name)}").fetchall()

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from operator import le
 from typing import Any
 
 import duckdb
@@ -51,6 +52,9 @@ class Digits:
     def ranks(self) -> Integers:
         """The place of each digit's value among all values in ascending order, NULL last."""
         values = self.values
+        many = len(values) - (None in values[-1:])
+        if None not in values[:many] and all(map(le, values[: many - 1], values[1:many])):  # as dictionaries are
+            return np.arange(len(values))
         known = sorted((i for i, v in enumerate(values) if v is not None), key=values.__getitem__)
         ranks = np.full(len(values), len(values), np.int64)
         ranks[known] = np.arange(len(known))
@@ -145,8 +149,12 @@ def _digits(connection: duckdb.DuckDBPyConnection, key: Key, codes: Codes) -> Di
     seen = comparable(listed, key.kind)
     numbers = len(seen) if codes.nullable else len(seen) - 1
     values = list(dict.fromkeys(seen[:numbers])) if key.domain is None else list(key.domain)
-    place = {v: i for i, v in enumerate(comparable(values, key.kind))}
-    digits = np.array([*(place.get(v, BEYOND) for v in seen), BEYOND], np.int64)
+    if key.domain is None and len(values) == numbers:  # long lists are of this kind: all values differ
+        rest = [values.index(v) if v in values else BEYOND for v in seen[numbers:]]
+        digits = np.concatenate([np.arange(numbers), np.array([*rest, BEYOND], np.int64)])
+    else:
+        place = {v: i for i, v in enumerate(comparable(values, key.kind))}
+        digits = np.array([*(place.get(v, BEYOND) for v in seen), BEYOND], np.int64)
     return Digits(
         kind=key.kind,
         values=values,

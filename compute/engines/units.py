@@ -27,19 +27,31 @@ Found = TypeVar("Found")
 _NUMBERS = itertools.count()
 
 
-def units_of(connection: duckdb.DuckDBPyConnection, grouping: Grouping, deadline: Deadline, threads: int) -> Units:
-    """The rows of a grouping: streamed when they can be, by the reference text otherwise."""
-    sql = SqlUnits(connection, grouping, deadline)
+def units_of(
+    connection: duckdb.DuckDBPyConnection,
+    grouping: Grouping,
+    deadline: Deadline,
+    threads: int,
+    whole: Callable[[], duckdb.DuckDBPyConnection] | None = None,
+) -> Units:
+    """The rows of a grouping: streamed when they can be, by the reference text otherwise.
+
+    The reference runs on what `whole` opens, where DuckDB has all threads (None: on the same connection).
+    """
+
+    def sql() -> SqlUnits:
+        return SqlUnits(whole() if whole is not None else connection, grouping, deadline)
+
     numbers = numbers_of(connection, grouping)
     if numbers is None or not numbers.are_few(grouping):
-        return sql
+        return sql()
     return _Careful(StreamedUnits(connection, grouping, numbers, deadline, threads), sql)
 
 
 class _Careful:
     """The streamed form, and the reference where rows cannot be streamed (a join may turn them round)."""
 
-    def __init__(self, streamed: StreamedUnits, sql: SqlUnits) -> None:
+    def __init__(self, streamed: StreamedUnits, sql: Callable[[], SqlUnits]) -> None:
         self._now: Units = streamed
         self._sql = sql
 
@@ -59,8 +71,8 @@ class _Careful:
         try:
             return ask(self._now)
         except Unstreamable:
-            self._now = self._sql
-            return ask(self._sql)
+            self._now = self._sql()
+            return ask(self._now)
 
 
 # --- the reference -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -110,7 +111,7 @@ def cells_of(plan: Plan, found: Units) -> Sequence[Cell]:
     return list(found.weights()[0])[::2] if plan.selects_keys else plan.grid()
 
 
-@pytest.mark.parametrize("batch", [1, 7, 100_000])
+@pytest.mark.parametrize("batch", [1, 7, 50_000])
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_both_forms_give_the_same_integers(
     version: Path, name: str, batch: int, monkeypatch: pytest.MonkeyPatch
@@ -133,7 +134,7 @@ def test_both_forms_give_the_same_integers(
                 assert [m.tolist() for m in mine] == [e.tolist() for e in exact], (name, clip)
 
 
-@pytest.mark.parametrize("batch", [1, 7, 100_000])
+@pytest.mark.parametrize("batch", [1, 7, 50_000])
 @pytest.mark.parametrize("name", BINNED)
 def test_rows_are_binned_as_they_are_in_python(
     version: Path, name: str, batch: int, monkeypatch: pytest.MonkeyPatch
@@ -157,6 +158,54 @@ def test_rows_are_binned_as_they_are_in_python(
             assert [e.dtype for e in exact] == [np.dtype(np.int64)] * len(held)
             assert [m.tolist() for m in mine] == [e.tolist() for e in exact], clip
             assert all(e.any() for e in exact)
+
+
+@pytest.mark.parametrize("threads", [1, 3, 7, 100])
+@pytest.mark.parametrize(
+    "name", ["private parts", "conditions", "quantiles by city", "different values of private keys"]
+)
+def test_who_does_which_part_of_the_work_changes_nothing(version: Path, name: str, threads: int) -> None:
+    """Every unit is one thread's, in however many ranges the units are cut; some ranges are nobody's."""
+    plan = compile_query((QUESTIONS | BINNED)[name], MANY)
+    with opened(str(version), town.LIMITS, read_only=True) as connection:
+        ours = streaming(connection, plan, Deadline(60), threads)
+        reference = SqlUnits(connection.cursor(), plan, Deadline(60))
+        if plan.selects_keys:
+            assert ours.weights()[1].tolist() == reference.weights()[1].tolist()
+        cells = cells_of(plan, reference)
+        assert sorted(map(tuple, ours.lengths(cells))) == sorted(map(tuple, reference.lengths(cells)))
+        held = [refined(s, 3.0 * s.reach) for s in plan.measured]
+        exact = reference.totals(held, cells)
+        assert [t.tolist() for t in ours.totals(held, cells)] == [t.tolist() for t in exact]
+
+
+def test_what_one_thread_cannot_do_stops_the_others(
+    tmp_path: Path, version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of the last units are out of order: whoever reads the first ones does not read on."""
+    turned, looked = tmp_path / "turned.duckdb", []
+    with duckdb.connect(str(turned)) as connection:
+        connection.execute(f"ATTACH '{version}' AS v (READ_ONLY)")
+        connection.execute(
+            "CREATE TABLE visits AS SELECT * FROM v.visits ORDER BY CASE WHEN _uid > 60 THEN _rn ELSE -1 END, _uid"
+        )
+    plan = plan_of("public texts")
+    monkeypatch.setattr(streamed, "BATCH", 1)
+    with opened(str(turned), town.LIMITS, read_only=True) as connection:
+        ours = streaming(connection, plan, Deadline(60), threads=2)
+        narrowed = ours._chunk  # the first thread's chunks come one by one, each after a while
+
+        def slow(lane: chunks.Lane) -> chunks.Chunk:
+            if lane.number == 0:
+                looked.append(lane.number)
+                time.sleep(0.05)
+            return narrowed(lane)
+
+        monkeypatch.setattr(ours, "_chunk", slow)
+        with pytest.raises(Unstreamable):
+            ours.totals(plan.measured, plan.grid())
+        assert 0 < len(looked) < 30
+        assert connection.execute("SELECT count(DISTINCT _uid) FROM visits WHERE _uid < 39").fetchone() == (39,)
 
 
 @pytest.mark.parametrize("name", ["private texts", "private days", "private parts", "mixed"])
@@ -183,6 +232,29 @@ def test_what_can_be_streamed_is(version: Path, name: str) -> None:
 def test_what_has_no_numbers_is_not(version: Path, name: str) -> None:
     with opened(str(version), town.LIMITS, read_only=True) as connection:
         assert isinstance(units_of(connection, plan_of(name), Deadline(60), town.LIMITS.threads), SqlUnits)
+
+
+def test_the_reference_has_all_threads_and_no_more_rights(version: Path) -> None:
+    """Streams read with threads of their own, one DuckDB thread each; what goes by the reference is DuckDB's work."""
+    plan = plan_of("far numbers")
+    with DuckEngine().units(version, TWO) as units:
+        ours = units(plan)
+        assert isinstance(ours, SqlUnits)
+        keys, _ = ours.weights()
+        assert ours.totals(plan.measured, keys)[0].sum() > 0
+        connection = ours._connection
+        assert connection.execute("SELECT current_setting('threads'), getvariable('x')").fetchone() == (2, None)
+        for refused in (
+            "SET threads = 1",
+            f"ATTACH '{version}' AS other",
+            "DELETE FROM visits",
+            "SELECT * FROM '/etc/passwd'",
+        ):
+            with pytest.raises(duckdb.Error):
+                connection.execute(refused)
+        assert isinstance(units(plan), SqlUnits)
+    with pytest.raises(duckdb.ConnectionException):
+        connection.execute("SELECT 1")
 
 
 def test_text_without_a_dictionary_goes_by_the_reference(tmp_path: Path, version: Path) -> None:
@@ -297,8 +369,8 @@ def test_a_whole_answer_chooses_its_keys_and_bounds(version: Path, name: str) ->
 
 
 def test_a_unit_of_too_many_rows_goes_by_the_reference(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its rows would have to be held at once; whoever joins them many times over does not fill the memory."""
-    monkeypatch.setattr(streamed, "MAX_OPEN", 20)
+    """Its rows in a cell are counted in 32 bits; whoever joins them many times over does not get beyond these."""
+    monkeypatch.setattr(chunks, "MAX_ROWS", 20)
     monkeypatch.setattr(streamed, "BATCH", 5)
     plan = plan_of("public texts")
     with both(version, plan) as (ours, reference):
