@@ -146,8 +146,13 @@ def assemble(plan: Plan, noisy: Sequence[NoisyCells], loss: Loss, finish: Finish
         plan=plan,
         spread=_spread(plan, tables[0], loss, finish) if plan.spread_sql else spread,
         noisy=tables,
+        places=[{name: i for i, (name, _) in enumerate(table.columns)} for table in tables],
         picked=[_picked(g, cells) for g, cells in zip(plan.groupings, noisy, strict=True)],
         sigma=sigma,
+        halves=[
+            {s.name: half_of(own[s.name], float(s.round_to)) for s in g.statistics}
+            for g, own in zip(plan.groupings, sigma, strict=True)
+        ],
     )
     first = 3 if plan.located else 1
     return Answer(
@@ -252,15 +257,17 @@ def _column(output: Output, plan: Plan, loss: Loss) -> Column:
 class _Ends:
     """What intervals are made of.
 
-    By row the middle 95 % of redrawn columns; of each grouping the noisy cells, the intervals of quantiles by cell, and the
-    standard deviation of every statistic.
+    By row the middle 95 % of redrawn columns; of each grouping the noisy cells and the places of their columns, the intervals of
+    quantiles by cell, and of every statistic the standard deviation and half an interval.
     """
 
     plan: Plan
     spread: Mapping[object, list[Interval | None]]
     noisy: Sequence[SmallTable]
+    places: Sequence[Mapping[str, int]]
     picked: Sequence[Mapping[object, Mapping[str, Interval]]]
     sigma: Sequence[Mapping[str, float]]
+    halves: Sequence[Mapping[str, float]]
 
     def of(self, place: Cell, values: Cell) -> tuple[Stated | None, ...]:
         """The interval of each value of a row; `place` is its name, and the grouping and the cell it comes from."""
@@ -281,17 +288,16 @@ class _Ends:
 
     def _told(self, output: Output, grouping: int, cell: object, shown: Shown) -> Interval | None:
         """The interval of a statistic or an average."""
-        sigma = self.sigma[grouping]
-        if output.average is not None:
-            columns = [n for n, _ in self.noisy[grouping].columns]
-            row = self.noisy[grouping].rows[int(str(cell))]
-            return _mean_interval(output.average, dict(zip(columns, row, strict=True)), sigma)
+        average, sigma = output.average, self.sigma[grouping]
+        if average is not None:
+            row, places = self.noisy[grouping].rows[int(str(cell))], self.places[grouping]
+            total, rows = row[places[average.total]], row[places[average.rows]]
+            return _mean_interval(average, total, rows, sigma[average.total], sigma[average.rows])
         if output.statistic is None or not isinstance(shown, int | float):
             return None
-        rounding = float(self.plan.groupings[grouping].by_name[output.statistic].round_to)
-        half = half_of(sigma[output.statistic], rounding)
-        own = self.picked[grouping].get(cell, {})
-        return own.get(output.statistic, (float(shown) - half, float(shown) + half))
+        half, own = self.halves[grouping][output.statistic], self.picked[grouping].get(cell)
+        told = own.get(output.statistic) if own else None
+        return told or (float(shown) - half, float(shown) + half)
 
     def _moments(self, statistic: str, grouping: int, cell: object) -> Stated | None:
         """The interval of a drawn day or moment; its bins' ends are whole numbers of steps."""
@@ -300,16 +306,16 @@ class _Ends:
         return None if wanted is None or steps is None else (wanted.moment(int(steps[0])), wanted.moment(int(steps[1])))
 
 
-def _mean_interval(average: Average, noisy: Mapping[str, object], sigma: Mapping[str, float]) -> Interval | None:
+def _mean_interval(average: Average, total: object, rows: object, ds: float, dn: float) -> Interval | None:
     """95 % of a ratio of two normal values, exactly (Fieller 1954): all x for which total - x · rows may be noise around 0.
 
-    Where even the sign of `rows` may be noise this is no interval, and the public range is all that can be said.
+    `ds` and `dn` are the standard deviations of total and rows. Where even the sign of `rows` may be noise this is no interval,
+    and the public range is all that can be said.
     """
-    total, rows = noisy.get(average.total), noisy.get(average.rows)
     if not isinstance(total, int | float) or not isinstance(rows, int | float):
         return None
     s, n = float(total), float(rows)
-    ds, dn = Z95 * sigma[average.total], Z95 * sigma[average.rows]
+    ds, dn = Z95 * ds, Z95 * dn
     a = n * n - dn * dn
     if a <= 0:
         return average.low, average.high
