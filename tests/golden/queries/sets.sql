@@ -18,7 +18,7 @@ SELECT city, count(*) AS n, 1.0 * count(*) / sum(count(*)) OVER (PARTITION BY gr
 SELECT city, dept, count(*) AS n, rank() OVER (PARTITION BY grouping(city, dept) ORDER BY count(*) DESC) AS place FROM visits GROUP BY CUBE (city, dept) HAVING count(*) > 0 QUALIFY rank() OVER (PARTITION BY grouping(city, dept) ORDER BY count(*) DESC) = 1
 SELECT city, count(*) AS n FROM visits GROUP BY ROLLUP (city) HAVING count(*) > 0 ORDER BY grouping(city) DESC, n DESC LIMIT 3
 SELECT CASE WHEN grouping(city) = 1 THEN 'all' ELSE upper(city) END AS place, sum(amount) / count(*) AS mean FROM visits GROUP BY ROLLUP (city) HAVING count(*) > 0
-SELECT code, count(*) AS n FROM visits GROUP BY ROLLUP (code) HAVING count(*) > 0
+SELECT code, grouping(code) AS g, count(*) AS n FROM visits GROUP BY ROLLUP (code) HAVING count(*) > 0
 WITH t AS (SELECT city, dept, grouping(city, dept) AS g, count(*) AS n FROM visits GROUP BY CUBE (city, dept) HAVING count(*) > 0) SELECT a.city, b.n - a.n AS others FROM t AS a JOIN t AS b ON b.g = 3 WHERE a.g = 1
 SELECT city, n FROM (SELECT city, count(*) AS n FROM visits GROUP BY ROLLUP (city) HAVING count(*) > 0) t WHERE city IS NULL OR n > 600
 WITH big AS (SELECT city, count(*) AS n FROM visits GROUP BY city HAVING count(*) > 0) SELECT city, dept, count(*) AS n FROM visits WHERE city IN ('北京', '上海') GROUP BY ROLLUP (city, dept) HAVING count(*) > 0
