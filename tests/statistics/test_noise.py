@@ -197,7 +197,7 @@ def _truth(plan: Plan, cells: list[Cell]) -> dict[Cell, Cell]:
     width, loss = len(plan.keys), Loss(10**18)
     keys, values = [c[:width] for c in cells], [c[width:] for c in cells]
     with DuckEngine().finishing(town.LIMITS) as finish:
-        answer = assemble(plan, NoisyCells(keys=keys, values=values, suppressed=0, threshold=None), loss, finish)  # type: ignore[arg-type]
+        answer = assemble(plan, [NoisyCells(keys=keys, values=values, suppressed=0, threshold=None)], loss, finish)  # type: ignore[arg-type]
     return {row[:2]: row for row in answer.rows}
 
 
