@@ -74,7 +74,8 @@ def consistent(plan: Plan, noisy: Sequence[NoisyCells], loss: Loss) -> list[Nois
     """The noisy cells of each grouping, those of nested ones with totals that agree."""
     found = list(noisy)
     for family in plan.nested:
-        members = [(at, axes) for at, axes in family if all(None not in row for row in found[at].values)]
+        shown = (found[at].values for at, _ in family)  # of no cells there is nothing to say
+        members = [m for m, rows in zip(family, shown, strict=True) if rows and all(None not in row for row in rows)]
         for place in _added(plan, members):
             _agree(plan, found, members, place, loss)
     return found

@@ -1,14 +1,14 @@
 """Plan + exact integers → noisy Answer with intervals. The only file that imports OpenDP.
 
-Owns noise: its scale, the selection of private keys, the minimum of units, and the intervals. It draws noise from OpenDP's
-discrete Gaussian only (Canonne, Kamath & Steinke 2020) and never adds its own. Law 2: exact integers in, integers plus
-discrete noise out; floating point appears after the noise only.
+Owns noise, the selection of private keys and the minimum of units; scales are `privacy.scales`', intervals `privacy.answer`'s. It
+draws noise from OpenDP's discrete Gaussian only (Canonne, Kamath & Steinke 2020) and never adds its own. Law 2: exact integers
+in, integers plus discrete noise out; floating point appears after the noise only.
 
 Cost. The vectors of one unit keep Σ_j a_j |x_j|²/B_j² <= 1 (`privacy.sql.bound`); statistic j pays share_j · rho, and its scale
 is sigma_j >= B_j (1 + 2^-26) / sqrt(2 share_j rho). With a_j = share_j / S the answer's noise costs at most S · rho, as shown
 there; OpenDP's own privacy map is asked whether a vector of length B_j alone costs no more than share_j · rho, and the draw is
-refused if it says more. Weights, proportions and lengths pay their own shares; all shares add up to 1 (adaptive composition:
-Bun & Steinke 2016, Lemma 2.3).
+refused if it says more. Weights, proportions and lengths pay their own shares; those of all groupings of a plan add up to 1, and
+their parts of delta to no more than 1 (adaptive composition: Bun & Steinke 2016, Lemmas 2.3 and 8.2).
 
 Quantiles are drawn by report noisy max over scores of their bins (`privacy.order`), after OpenDP confirmed that price too.
 

@@ -10,8 +10,8 @@
 - `aggregates` (what is summed, and its value over noisy sums), `finish` (the asker's columns over noisy cells);
 - `bound` (what a unit may add, and why), `rows` (the rows as text), `reference` (bounding as text), `plan` (what leaves);
 - `shape` (HAVING to LIMIT, as text);
-- `around` (questions around an answer), with `small` (noisy cells and public rows as tables), `outer` and `plain` (what stands
-  around it);
+- `around` (questions around answers), with `sets` (GROUPING SETS, and subqueries beside aggregates, as such questions), `small`
+  (noisy cells and public rows as tables), `outer` and `plain` (what stands around them);
 - `compile` (the rules in order);
 - `words` (the dialect in words) and `dialect` (its tables, made by asking the gate).
 """

@@ -175,6 +175,17 @@ def test_a_set_with_a_withheld_cell_keeps_its_own_numbers() -> None:
     assert consistent(plan, noisy, LOSS) == noisy
 
 
+def test_a_set_without_cells_takes_no_part() -> None:
+    """A domain without values: there is a total, and nothing that adds up to it."""
+    visits = city.FACTS.tables[0]
+    columns = tuple(replace(c, domain=()) if c.name == "city" else c for c in visits.columns)
+    facts = replace(city.FACTS, tables=(replace(visits, columns=columns), *city.FACTS.tables[1:]))
+    plan = compile_query("SELECT city, count(*) AS n FROM visits GROUP BY ROLLUP (city)", facts)
+    assert [g.cells for g in plan.groupings] == [0, 1]
+    noisy = drawn(plan)
+    assert consistent(plan, noisy, LOSS) == noisy
+
+
 def test_numbers_too_large_to_be_rounded_stay() -> None:
     plan = plan_of("SELECT city, count(*) AS n FROM visits GROUP BY ROLLUP (city)")
     noisy = drawn(plan, size=2.0**50)
