@@ -10,7 +10,6 @@ import pytest
 import sandbox as sb
 from sandbox.journeys import people
 from sandbox.say import speaking
-from sandbox.worker import perform
 from tests.fakes.asgi import AsgiTransport
 from tests.journeys.world import DESCRIPTION, World, grant, open_world, visits, work
 
@@ -52,18 +51,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture
 def hub(world: World) -> Iterator[sb.Client]:
     """The client of a researcher whose jobs are done at once."""
-
-    def send(job_id: str) -> None:
-        perform(world.house, job_id)
-
-    world.queue.__dict__["send"] = send
     issued = people.issue_token(world.house, world.who["li"], label="sdk", lifetime=timedelta(days=1))
     with (
+        world.at_once(),
         speaking("en"),
         sb.connect("http://sandbox.test", issued.secret, "flu", transport=AsgiTransport(world.app)) as found,
     ):
         yield found
-    del world.queue.__dict__["send"]
 
 
 def test_rates_per_thousand_inhabitants(hub: sb.Client) -> None:

@@ -19,7 +19,6 @@ from sandbox.journeys import ask as asking
 from sandbox.journeys.ask import preview_together
 from sandbox.journeys.offer import MAX_BATCH, BatchMalformed, OfferMalformed
 from sandbox.say import speaking
-from sandbox.worker import perform
 from tests.fakes.asking import BY_CODE, COUNT, DATASET, TOTAL, Scene, open_scene
 from tests.journeys.test_client import connect, later
 from tests.journeys.world import World, grant, open_world, publish, work
@@ -44,13 +43,8 @@ def english() -> Iterator[None]:
 @pytest.fixture
 def at_once(world: World) -> Iterator[World]:
     """Every job is done the moment it is announced."""
-
-    def send(job_id: str) -> None:
-        perform(world.house, job_id)
-
-    world.queue.__dict__["send"] = send
-    yield world
-    del world.queue.__dict__["send"]
+    with world.at_once():
+        yield world
 
 
 @pytest.fixture

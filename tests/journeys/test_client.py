@@ -17,7 +17,6 @@ from sandbox.client.query import Dataset
 from sandbox.client.transport import Wire
 from sandbox.journeys import people
 from sandbox.say import speaking
-from sandbox.worker import perform
 from tests.fakes.asgi import AsgiTransport
 from tests.journeys.world import PASSWORD, QUESTION, World, grant, open_world, publish, work
 
@@ -59,13 +58,8 @@ def english() -> Iterator[None]:
 @pytest.fixture
 def at_once(world: World) -> Iterator[World]:
     """Every job is done the moment it is announced."""
-
-    def send(job_id: str) -> None:
-        perform(world.house, job_id)
-
-    world.queue.__dict__["send"] = send
-    yield world
-    del world.queue.__dict__["send"]
+    with world.at_once():
+        yield world
 
 
 def connect(world: World, login: str, transport: httpx.BaseTransport | None = None) -> sb.Client:
