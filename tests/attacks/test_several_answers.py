@@ -121,7 +121,7 @@ def test_post_processing_reads_paid_tables_alone(sql: str) -> None:
 
 
 def test_all_answers_have_one_limit_of_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixteen answers take no longer than one may, by a clock that is set by hand: a watch tells no more of a divided question."""
+    """Sixteen answers take no longer than one may, by a clock that is set: a watch tells no more of a divided question."""
     person = [("东", "内", "a", 0, 0, 0, 250_000, 0, 0, 0, True, date(2024, 1, 1))]
     path = town.write(tmp_path / "version.duckdb", [person])
     plan = compile_query(
